@@ -58,7 +58,9 @@ def elbo_consistency(denoiser, x0, schedule, *, sigma="posterior", decoder_var=N
     Lecture 000, Eq. 34-45, with the last line corrected: the term is an expectation over three neighbours of one
     chain. It is not a KL, and it may be negative.
 
-    Arguments as for `elbo_terms`. Both totals have the same mean; this one varies more. L_t[0] = L_t[T] = 0.
+    Arguments as for `elbo_terms`; both totals have the same mean. Each term here varies by about a nat per dimension
+    whatever the model. Along one chain most of that cancels: the total may vary more or less than the other's.
+    L_t[0] = L_t[T] = 0.
     """
     decoder_var, x_prev = _prepare(x0, schedule, sigma, decoder_var, predicts, n)
     sigma = schedule.sigma(sigma)
@@ -91,10 +93,15 @@ def _prepare(x0, schedule, sigma, decoder_var, predicts, n):
     check_choice("predicts", predicts, PREDICTORS)
     if not check_tensor("x0", x0).ndim:
         raise ValueError("x0 must have a batch dimension, (B, ...), not shape ()")
-    decoder_var = torch.as_tensor(schedule.beta[1] if decoder_var is None else decoder_var).to(x0)
-    if decoder_var.ndim or not 0 < float(decoder_var.detach()) < math.inf:
-        raise ValueError(f"decoder_var must be a finite number > 0, not {decoder_var.tolist()}")
-    return decoder_var, x0.repeat_interleave(check_count("n", n), 0)
+    given = schedule.beta[1] if decoder_var is None else decoder_var
+    try:
+        decoder_var = torch.as_tensor(given, dtype=torch.float64)
+        allowed = not decoder_var.ndim and 0 < float(decoder_var.detach()) < math.inf
+    except (TypeError, ValueError, RuntimeError):
+        allowed = False
+    if not allowed:
+        raise ValueError(f"decoder_var must be a finite number > 0, not {given!r:.60}")
+    return decoder_var.to(x0), x0.repeat_interleave(check_count("n", n), 0)
 
 
 def _log_normal(x, mean, var):

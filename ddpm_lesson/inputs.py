@@ -41,14 +41,16 @@ def check_choice(name, value, allowed):
     return value
 
 
-def check_count(name, value, lowest=1):
-    """value as an int, checked to be a whole number >= lowest (bool and float are refused)."""
+def check_count(name, value, lowest=1, highest=None):
+    """value as an int, checked to be a whole number in lowest..highest (bool and float are refused)."""
     try:
         if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
             raise TypeError
         number = operator.index(value)
     except TypeError:
         raise ValueError(f"{name} must be an int >= {lowest}, not {type(value).__name__} {value!r:.60}") from None
+    if highest is not None and not lowest <= number <= highest:
+        raise ValueError(f"{name} must lie in {lowest}..{highest}, not {number}")
     if number < lowest:
         raise ValueError(f"{name} must be an int >= {lowest}, not {number}")
     return number
@@ -62,10 +64,7 @@ def time_index(t, schedule, shape, lowest=1):
     """
     T = schedule.T
     if not (torch.is_tensor(t) and t.ndim):
-        t = check_count("t", t, lowest)
-        if t > T:
-            raise ValueError(f"t must lie in {lowest}..{T}, not {t}")
-        return t
+        return check_count("t", t, lowest, T)
     if t.dtype == torch.bool or t.is_floating_point() or t.is_complex():
         raise ValueError(f"t must be an int or an integer tensor, not a tensor of {t.dtype}")
     if t.ndim != 1 or not shape or len(t) != shape[0]:
@@ -102,7 +101,8 @@ def check_generator(generator):
 
 def ask(denoiser, xt, t):
     """The denoiser's prediction at (xt, t), with t handed over as a (B,) int64 tensor on xt's device."""
-    t = torch.full(xt.shape[:1], t, device=xt.device) if isinstance(t, int) else t.reshape(-1).to(xt.device)
+    one_per_sample = torch.is_tensor(t) and t.ndim
+    t = t.to(xt.device, torch.int64) if one_per_sample else torch.full(xt.shape[:1], int(t), device=xt.device)
     prediction = denoiser(xt, t)
     if not torch.is_tensor(prediction) or prediction.shape != xt.shape:
         found = tuple(prediction.shape) if torch.is_tensor(prediction) else type(prediction).__name__

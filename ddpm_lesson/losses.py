@@ -1,9 +1,11 @@
 """What a denoiser is trained on: the simple loss, and the weights that would turn it into the bound."""
 
+import math
+
 import torch
 
 from .forward import q_sample
-from .inputs import ask, check_choice, check_generator, check_tensor, draw_noise, time_index
+from .inputs import ask, check_choice, check_tensor, draw_noise, time_index
 from .posterior import posterior_mean_var
 from .predictors import PREDICTORS
 
@@ -20,15 +22,17 @@ def loss_weight(predicts, schedule, sigma="posterior"):
     variance is 0 there. For "x0" and sigma "posterior" it is half the drop of the SNR from t-1 to t.
     """
     check_choice("predicts", predicts, PREDICTORS)
-    sigma = schedule.sigma(sigma)[1:]
+    # With β̃_1 = 0 the weight at t = 1 is put there, not computed: 1 / 0 would poison gradients.
+    edge = [0.0, math.inf] if sigma == "posterior" else [0.0]
+    first, sigma = len(edge), schedule.sigma(sigma)[len(edge):]
     beta, alpha, alpha_bar, alpha_bar_prev = (
-        schedule.beta[1:], schedule.alpha[1:], schedule.alpha_bar[1:], schedule.alpha_bar[:-1])
+        schedule.beta[first:], schedule.alpha[first:], schedule.alpha_bar[first:], schedule.alpha_bar[first - 1:-1])
     slope_squared = {
         "mean": torch.ones_like(beta),
         "x0": alpha_bar_prev * beta**2 / (1 - alpha_bar) ** 2,
         "eps": beta**2 / (alpha * (1 - alpha_bar)),
     }[predicts]
-    return torch.cat([beta.new_zeros(1), slope_squared / (2 * sigma**2)])
+    return torch.cat([beta.new_tensor(edge), slope_squared / (2 * sigma**2)])
 
 
 def simple_loss(denoiser, x0, schedule, *, t=None, noise=None, predicts="eps", generator=None):
@@ -43,11 +47,12 @@ def simple_loss(denoiser, x0, schedule, *, t=None, noise=None, predicts="eps", g
     check_choice("predicts", predicts, PREDICTORS)
     if not check_tensor("x0", x0).ndim:
         raise ValueError("x0 must have a batch dimension, (B, ...), not shape ()")
-    if t is None:
-        device = "cpu" if check_generator(generator) is None else generator.device
-        t = torch.randint(1, schedule.T + 1, x0.shape[:1], generator=generator, device=device)
-    time_index(t, schedule, x0.shape)  # a wrong t is reported before anything is drawn
+    if t is not None:
+        time_index(t, schedule, x0.shape)  # a wrong t is reported before anything is drawn
     eps = draw_noise(x0, noise, generator)
+    if t is None:
+        device = "cpu" if generator is None else generator.device
+        t = torch.randint(1, schedule.T + 1, x0.shape[:1], generator=generator, device=device)
     xt = q_sample(x0, t, schedule, noise=eps)
     target = {"eps": eps, "x0": x0}.get(predicts)
     if target is None:

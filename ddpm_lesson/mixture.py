@@ -27,10 +27,10 @@ class GaussianMixture:
             raise ValueError(f"weights must be {K} numbers > 0 that sum to 1, one per mean, not "
                              f"{self.weights.tolist()}")
         self.weights = self.weights / self.weights.sum()
-        std = torch.as_tensor(std, dtype=torch.float64)
-        if std.shape not in ((), (K,)) or not ((std >= 0) & std.isfinite()).all():
-            raise ValueError(f"std must be a finite number >= 0, or {K} of them, one per mean, not {std.tolist()}")
-        self.std = std.expand(K)
+        self.std = _table("std", std, 0, 1)
+        if self.std.shape not in ((), (K,)) or not (self.std >= 0).all():
+            raise ValueError(f"std must be a finite number >= 0, or {K} of them, one per mean, not {self.std.tolist()}")
+        self.std = self.std.expand(K)
 
     def sample(self, n, generator=None):
         """n draws from the mixture, (n, d), in the default dtype on the CPU."""
@@ -49,8 +49,9 @@ class GaussianMixture:
         self._check_x("x", x)
         if not (self.std > 0).all():
             raise ValueError("log_prob needs every std > 0: a component with std 0 is a point and has no density")
-        d = self.means.shape[1]
-        return (self._log_joint(exact(x), 1.0, self.std**2) - d / 2 * math.log(2 * math.pi)).logsumexp(1).to(x)
+        x_exact = exact(x)
+        log_joint = self._log_joint(x_exact, 1.0, self.std.to(x_exact) ** 2)
+        return (log_joint - self.means.shape[1] / 2 * math.log(2 * math.pi)).logsumexp(1).to(x)
 
     def noised(self, t, schedule):
         """The mixture that x_t follows, q(x_t): another GaussianMixture.
@@ -138,7 +139,7 @@ def exact_denoiser(posterior_mean, schedule, predicts):
     convert = {"eps": eps_from_x0, "mean": mean_from_x0}.get(check_choice("predicts", predicts, PREDICTORS))
 
     def denoiser(xt, t):
-        x = exact(xt)
+        x = exact(check_tensor("xt", xt))
         x0_hat = posterior_mean(x, t, schedule)
         return (x0_hat if convert is None else convert(x, x0_hat, t, schedule)).to(xt)
 
@@ -147,7 +148,7 @@ def exact_denoiser(posterior_mean, schedule, predicts):
 
 def exact_score(posterior_mean, xt, t, schedule):
     """The gradient of log q(x_t) behind `.score`, from a function that gives E[x_0 | x_t]."""
-    x = exact(xt)
+    x = exact(check_tensor("xt", xt))
     x0_hat = posterior_mean(x, t, schedule)
     alpha_bar_t = schedule.alpha_bar[time_index(t, schedule, xt.shape)].to(x)
     return ((alpha_bar_t.sqrt() * x0_hat - x) / (1 - alpha_bar_t)).to(xt)
@@ -158,12 +159,12 @@ def exact(x):
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
-def _table(name, values, ndim):
+def _table(name, values, *ndims):
     try:
         table = torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be numbers, not {values!r:.60}") from None
-    if table.ndim != ndim or not table.numel() or not table.isfinite().all():
-        wanted = "(K,)" if ndim == 1 else "(K, d)"
-        raise ValueError(f"{name} must be finite numbers of shape {wanted}, not shape {tuple(table.shape)}")
+    if table.ndim not in ndims or not table.numel() or not table.isfinite().all():
+        wanted = " or ".join(("()", "(K,)", "(K, d)")[ndim] for ndim in ndims)
+        raise ValueError(f"{name} must be finite numbers of shape {wanted}, not {values!r:.60}")
     return table

@@ -23,7 +23,8 @@ def p_step(denoiser, xt, t, schedule, *, sigma="posterior", predicts="eps", clip
     _check_choices(schedule, sigma, predicts, clip)
     index = time_index(t, schedule, check_tensor("xt", xt).shape)
     mean = _mean(denoiser, xt, t, schedule, predicts, clip)
-    if isinstance(index, int) and index == 1:
+    if noise is None and isinstance(index, int) and index == 1:
+        check_generator(generator)
         return mean
     z = draw_noise(xt, noise, generator)
     sigma_t = torch.where(torch.as_tensor(index) > 1, schedule.sigma(sigma)[index], 0.0)
@@ -55,9 +56,7 @@ def sample(denoiser, schedule, shape=None, *, xT=None, steps=None, sigma="poster
     steps: 1..T, all T steps when left out. The other arguments are p_sample_loop's.
     """
     _check_choices(schedule, sigma, predicts, clip)
-    steps = schedule.T if steps is None else check_count("steps", steps)
-    if steps > schedule.T:
-        raise ValueError(f"steps must lie in 1..{schedule.T}, the schedule's T, not {steps}")
+    steps = schedule.T if steps is None else check_count("steps", steps, 1, schedule.T)
     x = _start(shape, xT, generator, device)
     if steps < schedule.T:
         denoiser, schedule, predicts = _strided(denoiser, schedule, steps, predicts)
@@ -80,7 +79,7 @@ def _strided(denoiser, schedule, steps, predicts):
     alpha_bar = schedule.alpha_bar.detach()[visited]
 
     def strided(xt, i):
-        t = visited[i.cpu()].to(xt.device)
+        t = visited.to(i.device)[i]
         # A mean belongs to a step of length 1; the x_0 behind it does not depend on the step's length.
         return predict_x0(denoiser, xt, t, schedule, "mean") if predicts == "mean" else denoiser(xt, t)
 

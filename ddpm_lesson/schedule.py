@@ -60,7 +60,7 @@ class Schedule:
         if not x0.ndim:
             raise ValueError("x0 must have a batch dimension, (B, ...), not shape ()")
         d, alpha_bar_T = math.prod(x0.shape[1:]), self.alpha_bar[-1]
-        square = x0.square().reshape(len(x0), -1).sum(1)  # (B,)
+        square = x0.square().reshape(len(x0), d).sum(1)  # (B,)
         return (alpha_bar_T.to(x0) * (square - d) - (d * torch.log1p(-alpha_bar_T)).to(x0)) / 2
 
 
@@ -75,7 +75,7 @@ def linear_schedule(T=1000, beta_1=1e-4, beta_T=0.02, rescale=False):
     """
     T = check_count("T", T)
     if rescale:
-        beta_1, beta_T = beta_1 * 1000 / T, beta_T * 1000 / T
+        beta_1, beta_T = (_number(*end, "in (0, 1)") * 1000 / T for end in (("beta_1", beta_1), ("beta_T", beta_T)))
         if max(beta_1, beta_T) >= 1:
             raise ValueError(f"rescale by 1000/T at T={T} makes β reach {max(beta_1, beta_T):.4g}; "
                              "β must stay below 1: take a larger T or a smaller beta_T")
@@ -108,7 +108,7 @@ def cosine_schedule(T=1000, s=0.008, beta_max=0.999):
 
     f(T) = 0, so without the clip the last β would be 1. The clip acts on the last step only (T = 1000).
     """
-    T, beta_max = check_count("T", T), _end("beta_max", beta_max)
+    T, beta_max, s = check_count("T", T), _end("beta_max", beta_max), _number("s", s, ">= 0")
     if not (math.isfinite(s) and s >= 0):
         raise ValueError(f"s must be a finite number >= 0, not {s}")
     t = torch.arange(T + 1, dtype=torch.float64)
@@ -118,18 +118,24 @@ def cosine_schedule(T=1000, s=0.008, beta_max=0.999):
 
 def _end(name, value):
     """A single β as a float in (0, 1)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number in (0, 1), not {value!r}") from None
+    number = _number(name, value, "in (0, 1)")
     if not 0 < number < 1:
         raise ValueError(f"{name} must lie in (0, 1), not {number:.6g}")
     return number
 
 
+def _number(name, value, allowed):
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number {allowed}, not {type(value).__name__} {value!r:.60}") from None
+
+
 def _check_beta(beta):
     try:
-        beta = torch.as_tensor(beta).to("cpu", torch.float64)
+        beta = torch.as_tensor(beta, dtype=torch.float64, device="cpu")  # without a dtype a list becomes float32
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"beta must be a 1-D tensor or sequence of numbers in (0, 1), not {beta!r:.60}") from None
     if beta.ndim != 1 or not len(beta):

@@ -83,7 +83,8 @@ class TwoBumps:
     def _nodes(self, y, slope, curve, low, high):
         """Gauss-Legendre nodes and weights on panels short beside the narrowest peak that log q(m | x_t) can have."""
         bend = (0.75 * math.pi**0.5 * self.n / 40 + 1) ** 0.5  # no bump has a longer second derivative |b''(m)|
-        sharpest = float((slope * bend * y.norm(dim=1, keepdim=True) + 4 * curve).max()) if len(y) else 1.0
+        sharpest = slope * bend * y.norm(dim=1, keepdim=True) + 4 * curve
+        sharpest = float(sharpest.detach().max()) if len(y) and not y.is_meta else 1.0
         panels = 4 + math.ceil((high - low) * sharpest**0.5 / 12)  # 12 widths of a bound that is itself wide
         node, weight = (torch.from_numpy(v) for v in leggauss(16))
         edges = torch.linspace(low, high, panels + 1, dtype=torch.float64)
