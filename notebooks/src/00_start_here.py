@@ -1,0 +1,183 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here: see where the course will take you
+#
+# **You will do.** Watch real digits dissolve and come back. Test what you need to know. Find out what this machine can run.
+#
+# **You will learn.** How the lessons work, and in which order to take them.
+#
+# **You will need.** To run a cell: click it and press Shift + Enter. Take the cells from top to bottom.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+
+from ddpm_lesson import GaussianMixture, cosine_schedule, p_sample_loop, plots, q_sample
+from ddpm_lesson.checks import check
+from ddpm_lesson.data import digits
+
+generator = torch.Generator().manual_seed(7)
+images, labels = digits()  # 1,797 real digits, 8 × 8, values in [-1, 1]
+schedule = cosine_schedule(T=100)
+
+# %% [markdown]
+# ## The whole idea in two pictures
+#
+# **Forward.** Add a little noise to an image, again and again. After enough steps nothing is left of it. This needs no learning.
+#
+# **Backward.** Learn to undo one small step. Start from pure noise, undo step after step, and a new image appears.
+#
+# That is a denoising diffusion probabilistic model, DDPM (Ho, Jain and Abbeel 2020).
+
+# %% alt="Two handwritten digits, one per row, at seven times from t = 0 to t = 100: clear at first, then ever more grain, then only noise."
+times = [0, 10, 25, 40, 55, 70, 100]
+x0 = images[[5, 8]]
+forward = [x0] + [q_sample(x0, t, schedule, generator=generator) for t in times[1:]]
+
+fig, ax = plt.subplots(figsize=(7, 2.4))
+plots.draw_images(torch.stack(forward, 1), ax, columns=[f"t = {t}" for t in times])
+ax.set_title("Forward: noise wins, and no one has to learn anything")
+plt.show()
+
+# %% [markdown]
+# To go backward, something must look at a noisy image and say what the clean one was: a **denoiser**. Usually it is a network.
+#
+# For a few kinds of data the best possible denoiser is known exactly, as a formula. The course leans on them: when a picture goes wrong, there
+# is no network to blame. Here the data are the 1,797 digits, each smeared out a little. The denoiser is exact, and nothing was trained.
+#
+# **Predict before you run.** We start from pure noise. Will the results be digits? Will they be *new* digits?
+
+# %% alt="Six rows start as pure noise at t = 100 and end as six readable digits at t = 0."
+data = GaussianMixture(weights=[1 / len(images)] * len(images), means=images.flatten(1), std=0.1)
+denoiser = data.denoiser(schedule)  # the best that any network could do on these data
+
+states = dict(p_sample_loop(denoiser, schedule, shape=(6, 64), generator=generator))  # t -> x_t
+backward = torch.stack([states[t].reshape(-1, 1, 8, 8) for t in reversed(times)], 1)  # (6, 7, 1, 8, 8)
+
+fig, ax = plt.subplots(figsize=(7, 6))
+plots.draw_images(backward, ax, columns=[f"t = {t}" for t in reversed(times)])
+ax.set_title("Backward: from pure noise, step by step, to digits")
+plt.show()
+
+# %% alt="Top row: six sampled digits. Bottom row: the training digit nearest to each. The pairs look the same apart from faint grain."
+samples = states[0]
+nearest = torch.cdist(samples, data.means.float()).argmin(1)
+fig, ax = plt.subplots(figsize=(7, 2.6))
+pairs = torch.stack([samples.reshape(-1, 1, 8, 8), images[nearest]])
+plots.draw_images(pairs, ax, rows=["sample", "nearest in data"])
+ax.set_title("They are digits, but not new ones: the exact denoiser knows only its data")
+plt.show()
+
+# %% [markdown]
+# So the best denoiser *for a finite set* copies it. A network makes new images because it does **not** reach that optimum.
+# Lesson 08 returns to this. It is one of the questions that the lectures leave open.
+
+# %% [markdown]
+# ## The map
+#
+# The lessons follow five lectures on DDPM. One word names a lesson, a module of the package, and a test file.
+#
+# | lesson | question it answers | state |
+# |---|---|---|
+# | 00 Start here | where will this take me? | you are here |
+# | 01 Gaussians | what can be computed exactly, and how? | planned |
+# | [02 Forward process](02_forward.ipynb) | how does an image turn into noise? | ready |
+# | 03 Schedules | how much noise, when? | planned |
+# | 04 ELBO | what do we optimise, and why? | planned |
+# | 05 Posterior | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | planned |
+# | 06 Predictors | what should the network predict? | planned |
+# | 07 Losses | what does training minimise? | planned |
+# | 08 Sampling | how does noise turn into an image? | planned |
+# | 09 A Transformer | can a network reach the best possible loss? | planned |
+# | 10 A UNet on MNIST | does it work on images? | planned |
+# | 11 Proofreading | which printed formulas are wrong, and how would you notice? | planned |
+#
+# ## How a lesson works
+#
+# * A question comes first. Then the derivation, the **equation as code**, a check against the package, and a picture whose title says what to see.
+# * "Predict before you run" means it: write your guess down first. You learn from the difference.
+# * **Exercises** have a `check`. It says *right*, or names the mistake it recognises, or says *not answered yet*. It never stops the notebook.
+# * Every formula here is tested by machine against an independent calculation. Where a lecture's print differs from the truth, the lesson says so.
+
+# %% [markdown]
+# ## Can you start? Five questions
+#
+# Replace `...` by your answer and run the cell. Two or more you cannot answer: read up on that topic first.
+#
+# **0.1** $X$ and $Y$ are independent, with standard deviations 3 and 4. What is the **variance** of $X+Y$?
+
+# %% tags=["exercise:0.1"]
+# BEGIN SOLUTION
+variance_of_sum = 3**2 + 4**2
+# END SOLUTION
+check("0.1", variance_of_sum)
+
+# %% [markdown]
+# **0.2** $X$ has mean 2 and variance 1. Give mean and variance of $\tfrac12X+1$ as a pair.
+
+# %% tags=["exercise:0.2"]
+# BEGIN SOLUTION
+mean_and_variance = (0.5 * 2 + 1, 0.5**2 * 1)
+# END SOLUTION
+check("0.2", mean_and_variance)
+
+# %% [markdown]
+# **0.3** Bayes. 30 % of the images are sevens. A detector fires on 90 % of the sevens and on $\tfrac{9}{70}$ of the others. It fires. How probable is a seven?
+
+# %% tags=["exercise:0.3"]
+# BEGIN SOLUTION
+probability_of_seven = 0.9 * 0.3 / (0.9 * 0.3 + 9 / 70 * 0.7)
+# END SOLUTION
+check("0.3", probability_of_seven)
+
+# %% [markdown]
+# **0.4** What is the Kullback-Leibler divergence $D_{\mathrm{KL}}\big(\mathcal N(0,1)\,\|\,\mathcal N(2,1)\big)$, in nats? (New to you? Lesson 01 derives it.)
+
+# %% tags=["exercise:0.4"]
+# BEGIN SOLUTION
+kl_in_nats = (2 - 0) ** 2 / (2 * 1)
+# END SOLUTION
+check("0.4", kl_in_nats)
+
+# %% [markdown]
+# **0.5** PyTorch. `a` has shape `(8, 1, 1, 1)` and `x` has shape `(8, 1, 28, 28)`. What is the shape of `a * x`? Answer with a tuple.
+
+# %% tags=["exercise:0.5"]
+# BEGIN SOLUTION
+shape_of_product = (8, 1, 28, 28)
+# END SOLUTION
+check("0.5", shape_of_product)
+
+# %% [markdown]
+# ## What can this machine run?
+#
+# Lessons 00 to 08 and 11 need only a CPU: each takes less than a minute. 09 and 10 train networks.
+# The cell below looks for a GPU. Its output differs from machine to machine.
+
+# %% tags=["nbval-ignore-output"]
+device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+print(f"torch {torch.__version__}, device: {device}, {torch.get_num_threads()} CPU threads")
+print("Lessons 00 to 08 and 11: under a minute each, on the CPU.")
+if device == "cpu":
+    print("Lessons 09 and 10: a few minutes each. 10 loads the large network ready-trained.")
+else:
+    print("Lessons 09 and 10: a few minutes each. 10 trains the large network on this device.")
+
+# %% [markdown]
+# For a bug report, run `python -m ddpm_lesson.info` and paste what it prints.
+#
+# ## What to remember
+#
+# * Forward is fixed and easy. Backward needs a denoiser. The course is about finding the right one, and knowing why it is right.
+# * Look at the picture, predict, run, compare.
+#
+# **Next:** [02 Forward process](02_forward.ipynb).
+#
+# **Reference.** Ho, Jain and Abbeel 2020, *Denoising Diffusion Probabilistic Models*. The digits: see `data/README.md`.
