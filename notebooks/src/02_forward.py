@@ -24,7 +24,16 @@
 import matplotlib.pyplot as plt
 import torch
 
-from ddpm_lesson import GaussianMixture, Schedule, linear_schedule, plots, q_sample, q_step, ve_sample, vp_to_ve
+from ddpm_lesson import (
+    GaussianMixture,
+    Schedule,
+    linear_schedule,
+    plots,
+    q_sample,
+    q_step,
+    ve_sample,
+    vp_to_ve,
+)
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits, mnist
 
