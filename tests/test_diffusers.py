@@ -2,6 +2,9 @@
 
 Their step t - 1 is our step t: `theirs[t - 1]` is `ours[t]`, and this file is the only place with that shift. Their
 tables are float32. With our float64 tables put in their place both agree to 1e-10; as it stands, to 1e-3.
+
+Seen to fail on wrong versions: alpha_bar, beta_tilde or sigma read a step off, variance for std, quadratic without its
+square, a loop that stops early, the visited steps of a shorter chain off by one, another clip.
 """
 
 from functools import partial
