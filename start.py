@@ -119,9 +119,10 @@ def set_up(extra):
     """Return the Python of an environment with the packages of this extra; install them unless the stamp says so."""
     venv = os.path.abspath(os.environ.get("DDPM_LESSON_VENV") or ".venv")
     stamp, python = os.path.join(venv, "ddpm-lesson.json"), python_in(venv)
-    want, have, version = wanted(extra), read_stamp(stamp), version_of(python)
+    have, version = read_stamp(stamp), version_of(python)
+    want = wanted("test" if have.get("extra") == "test" else extra)  # the test extra holds the lab extra
     fits = version == "%d.%d" % sys.version_info[:2] and have.get("folder", ROOT) == ROOT
-    if fits and have in (want, dict(want, extra="test")):  # the test extra holds the lab extra
+    if fits and have == want:
         return python
 
     check_can_install(venv)
@@ -134,7 +135,8 @@ def set_up(extra):
         step(make, VENV_FAILED.format(venv=venv))
     print("Installing the packages into {}. This takes a few minutes, once.".format(venv))
     step([python, "-m", "ensurepip", "--default-pip"], VENV_FAILED.format(venv=venv))
-    step([python, "-m", "pip", "install", "--editable", ".[{}]".format(extra), "--constraint", "constraints.txt"],
+    package = ".[{}]".format(want["extra"])
+    step([python, "-m", "pip", "install", "--editable", package, "--constraint", "constraints.txt"],
          PIP_FAILED.format(free=free_gb(venv)))
     with open(stamp, "w") as file:
         json.dump(want, file)

@@ -62,6 +62,8 @@ def time_index(t, schedule, shape, lowest=1):
     An int stays an int. A (B,) tensor moves to the CPU, where the tables are, and becomes (B, 1, ..., 1).
     Anything outside lowest..T raises: a table is never read at a negative index.
     """
+    if not isinstance(getattr(schedule, "T", None), int):
+        raise ValueError(f"schedule must be a Schedule, not {type(schedule).__name__} {schedule!r:.60}")
     T = schedule.T
     if not (torch.is_tensor(t) and t.ndim):
         return check_count("t", t, lowest, T)

@@ -3,7 +3,7 @@ allowed, and nothing lost on the way: no argument changed, no generator moved on
 
 Seen to fail on wrong versions: each check taken out, or its bound moved by one, in inputs.py, schedule.py, forward.py
 and gaussians.py; int() for operator.index(); noise drawn before t is looked at; t left in its narrow dtype, on the
-CPU, or not shaped to broadcast; tqdm or matplotlib imported with the package.
+CPU, or not shaped to broadcast; matplotlib imported with the package.
 """
 
 import inspect
@@ -319,7 +319,7 @@ def test_t_goes_to_where_x_is():
 # --- the package as a whole ---
 
 def test_importing_the_package_imports_little_beside_torch():
-    """Plots, widgets, downloads and progress bars wait until a lesson asks for them."""
+    """Plots, widgets, downloads and progress bars wait until a lesson asks (torch itself may bring tqdm)."""
     code = ("import sys, json, torch; before = set(sys.modules); import ddpm_lesson; "
             "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))")
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from ddpm_lesson.register import claims, errata, must_be_tested, register
+from notebooks import formula_sheet
 
 CONFTEST = Path(__file__).with_name("conftest.py")
 
@@ -38,6 +39,14 @@ def test_every_erratum_quotes_the_print_corrects_it_and_says_where_it_stands():
         line = int("".join(c for c in number[4:] if c.isdigit()))
         assert any(line in place["lines"] for place in claims()[erratum["claim"]]["places"]
                    if place["lecture"] == erratum["lecture"]), number
+
+
+def test_the_formula_sheet_is_made_from_the_register_and_links_a_test_for_every_claim_to_prove():
+    written = formula_sheet.SHEET.read_text("utf-8")
+    assert written == formula_sheet.sheet(), "run python -m notebooks.formula_sheet"
+    for number in must_be_tested():
+        (row,) = (line for line in written.splitlines() if line.startswith(f"| {number} |"))
+        assert row.count("|") == 5 and "](../tests/test_claims" in row
 
 
 def coverage(folder, body):

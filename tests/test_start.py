@@ -93,6 +93,11 @@ def test_the_test_extra_serves_the_lab_and_not_the_other_way_round(course):
     start.set_up("lab")
     start.set_up("test")
     assert [command[5] for command in installs(course)] == [".[lab]", ".[test]"]
+    Path("pyproject.toml").write_text("numpy>=99")
+    start.set_up("lab")
+    assert installs(course)[-1][5] == ".[test]"  # else the next test would have to install again
+    start.set_up("test")
+    assert len(installs(course)) == 3
 
 
 @pytest.mark.parametrize("failing", ["venv", "ensurepip", "pip"])
