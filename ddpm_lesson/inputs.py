@@ -44,7 +44,7 @@ def check_choice(name, value, allowed):
 def check_count(name, value, lowest=1, highest=None):
     """value as an int, checked to be a whole number in lowest..highest (bool and float are refused)."""
     try:
-        if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):  # torch's, and numpy's
             raise TypeError
         number = operator.index(value)
     except TypeError:

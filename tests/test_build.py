@@ -349,8 +349,8 @@ def notebook(*cells):
 
 
 def test_what_is_just_inside_every_limit_passes():
-    full = [("x = 1\n" * 25, [image(60_000)])] * 7 + [("x = 1\n" * 25, [shown("640x480, 0x1F, tmp, 1e-5\n")])]
-    nb = notebook(*full)
+    text = shown(f"640x480, 0x1F, tmp, 1e-5, sub{Path.home()}\n")
+    nb = notebook(*[("x = 1\n" * 25, [image(60_000)])] * 7, ("x = 1\n" * 25, [text]))
     nb.cells += [nbformat.v4.new_markdown_cell("text") for _ in range(32)]
     assert build.limits(nb, {}) == []
 

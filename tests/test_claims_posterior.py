@@ -148,14 +148,20 @@ def test_bayes_rule_gives_a_density_and_it_is_the_posterior(p):
 @pytest.mark.claim("posterior-bayes")
 @pytest.mark.parametrize("s", [0.3, 1.0, 2.0])
 def test_given_the_last_state_a_step_does_not_look_at_x0(s):
-    """q(x_t | x_{t-1}, x_0) = q(x_t | x_{t-1}): in the joint covariance, x_0 has no weight beside x_{t-1}."""
-    beta = BETA["uneven"]
+    """q(x_t | x_{t-1}, x_0) = q(x_t | x_{t-1}): in the regression of x_t on both, x_0 has no weight.
+
+    Each state is a row of loads on the independent draws x_0 / s, eps_1, ..., eps_T, found by stepping unit vectors.
+    """
+    unit, alpha_bar, states = torch.eye(9, dtype=torch.float64), np.cumprod(1 - BETA["uneven"]), []
+    states.append(s * unit[0])
+    for t in range(1, 9):
+        states.append(q_step(states[-1], t, SCHEDULE["uneven"], noise=unit[t]))
+    states = torch.stack(states).numpy()
     for t in range(2, 9):
-        past = walk("uneven", t - 1, 0.0, s**2)[1]
-        root, signal = math.sqrt(1 - beta[t - 1]), math.prod(1 - beta[:t - 1]) ** 0.5
-        known = np.array([[past, signal * s**2], [signal * s**2, s**2]])  # of x_{t-1}, x_0
-        weights = np.linalg.solve(known, root * known[0])
-        np.testing.assert_allclose(weights, [root, 0], atol=1e-12)
+        weights = np.linalg.lstsq(states[[t - 1, 0]].T, states[t], rcond=None)[0]
+        np.testing.assert_allclose(weights, [math.sqrt(1 - BETA["uneven"][t - 1]), 0], atol=1e-12)
+        alone = np.linalg.lstsq(states[[0]].T, states[t], rcond=None)[0]
+        np.testing.assert_allclose(alone, math.sqrt(alpha_bar[t - 1]), rtol=1e-10)  # without x_{t-1} it has one
 
 
 @pytest.mark.claim("posterior-bayes")

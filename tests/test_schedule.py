@@ -69,7 +69,7 @@ def test_signal_only_falls_and_the_posterior_is_narrower_than_the_step(beta):
     schedule = Schedule(beta)
     assert (schedule.alpha_bar.diff() < 0).all() and schedule.alpha_bar[-1] > 0
     assert (schedule.snr.diff() < 0).all()
-    assert (schedule.beta_tilde[1:] < schedule.beta[1:]).all()
+    assert (schedule.beta_tilde[1:] <= schedule.beta[1:]).all()  # equal only where float64 rounds them so
 
 
 @pytest.mark.parametrize("beta", [
