@@ -47,7 +47,8 @@ def draw_density(mixture, ax, role="noised", label=None, x=None, artists=None):
     x, p = x.numpy(), mixture.log_prob(x[:, None]).exp().numpy()
     if artists is None:
         (artists,) = ax.plot(x, p, color=COLORS[role], label=label, **LINES[role])
-        ax.set(xlabel="x", ylabel="density", ylim=(0, None))
+        ax.set(xlabel="x", ylabel="density")
+        ax.set_ylim(bottom=0, auto=True)  # auto: a later, taller curve is not cut off
     artists.set_data(x, p)
     return artists
 

@@ -2,11 +2,13 @@
 
 For data N(m, s^2) the best denoiser is affine in x_t, so a whole chain of steps is affine in its noise. Mean and
 variance are read off the package's own functions exactly (noise 0, noise 1) and carried along in closed form. Eight
-gentle steps leave alpha_bar_8 = 0.66, far from 0: one slip moves the result by a lot, where T = 1000 would hide it.
+gentle steps leave alpha_bar_8 = 0.63, far from 0: one slip moves the result by a lot, where T = 1000 would hide it.
 
 Each slip below is also a test here (`test_each_slip_fails`). Sabotage of the package that turned this file red:
-range(T, 1, -1) and range(T - 1, 0, -1) in the loop; t - 1 to the denoiser; noise at t = 1; alpha_bar[t] for
-alpha_bar[t - 1]; alpha_bar for alpha in the mean; sigma squared for sigma; i * (T // steps) in the strided chain.
+range(T, 1, -1), range(T - 1, 0, -1) and range(T - 1, -1, -1) in the loop; t for t - 1 in what it yields; t - 1 to the
+denoiser; noise at t = 1, or none at t = 2; sigma squared, or of t - 1; alpha_bar[t] for alpha_bar[t - 1]; alpha_bar for
+alpha and a root dropped in the means; xT ignored; in the strided chain i * (T // steps), the ceiling for the floor,
+the long chain's betas or its t.
 """
 
 import copy

@@ -52,26 +52,29 @@ def test_a_wrong_answer_is_not_right_whatever_it_is(capsys, answer):
 
 
 def test_a_function_is_tried_and_may_be_written_with_numpy_or_fail_in_any_way(capsys):
-    def with_numpy(x0, alpha_bar_t, eps):
-        return x0.numpy() + np.sqrt((1 - alpha_bar_t) / alpha_bar_t) * eps.numpy()
+    def with_numpy(x_prev, sigma_prev, sigma_t, eps):
+        return x_prev.numpy() + np.sqrt(sigma_t.numpy() ** 2 - sigma_prev.numpy() ** 2) * eps.numpy()
 
-    def in_place(x0, alpha_bar_t, eps):
-        x0 += ((1 - alpha_bar_t) / alpha_bar_t) ** 0.5 * eps
-        return x0
+    def with_torch(x_prev, sigma_prev, sigma_t, eps):
+        return x_prev + (sigma_t**2 - sigma_prev**2).sqrt() * eps
 
-    def stub(x0, alpha_bar_t, eps):
-        raise NotImplementedError("Exercise 2.6")
+    def in_place(x_prev, sigma_prev, sigma_t, eps):
+        x_prev += (sigma_t**2 - sigma_prev**2) ** 0.5 * eps
+        return x_prev
 
-    def broken(x0, alpha_bar_t, eps):
-        return x0 + undefined_name  # noqa: F821
+    def stub(x_prev, sigma_prev, sigma_t, eps):
+        raise NotImplementedError("Exercise 2.5")
 
-    for right in (with_numpy, in_place, in_place):
-        assert verdict(capsys, "2.6", right) == "2.6: right."
-    assert verdict(capsys, "2.6", stub) == "2.6: not answered yet."
-    assert "raised NameError" in verdict(capsys, "2.6", broken)
-    assert "raised TypeError" in verdict(capsys, "2.6", 0.5)
-    assert "raised TypeError" in verdict(capsys, "2.6", lambda x: x)
-    assert "not yet" in verdict(capsys, "2.6", lambda x0, a, e: x0[0])
+    def broken(x_prev, sigma_prev, sigma_t, eps):
+        return x_prev + undefined_name  # noqa: F821
+
+    for right in (with_numpy, with_torch, in_place, in_place):
+        assert verdict(capsys, "2.5", right) == "2.5: right."
+    assert verdict(capsys, "2.5", stub) == "2.5: not answered yet."
+    assert "raised NameError" in verdict(capsys, "2.5", broken)
+    assert "raised TypeError" in verdict(capsys, "2.5", 0.5)
+    assert "raised TypeError" in verdict(capsys, "2.5", lambda x: x)
+    assert "not yet" in verdict(capsys, "2.5", lambda x_prev, a, b, e: x_prev[0])
 
 
 def test_an_unknown_exercise_is_an_error_that_lists_the_known_ones():

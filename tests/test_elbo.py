@@ -3,10 +3,11 @@
 With an affine denoiser every integrand is quadratic in the noise, so the two-node Gauss rule (noise +1 and -1, each
 with weight 1/2) is exact: fed all 2^T sign patterns as its n draws, the package's average IS the expectation.
 
-Sabotage of elbo.py that turned this file red: the closed-form L_T or L_t halved; L_0's sign; decoder_var or sigma
-unsquared; beta_2 or beta_tilde_1 as the decoder's variance; range from 2 or to T - 1; mean_hat of the wrong t; log_q
-of the wrong step; L_t written one place off; log(2 pi) dropped; var in place of std; q_step's beta for alpha; sum over
-draws for mean; draws averaged across samples; total without L_0; log(2) dropped or divided twice.
+Sabotage of elbo.py that turned this file red: L_T or L_t halved; L_0's sign; the roots and squares of decoder_var and
+sigma; beta_2, sqrt(beta_1) or beta_tilde_2 as the decoder's variance; the loop one step short; mean_hat of t - 1; x_0
+and x_t exchanged in the posterior; x_t for x_{t-1} in a log ratio; L_t written one place off; alpha or alpha_bar for
+the root of alpha, sqrt(beta) or 1 - alpha_bar for beta; the KL turned round; log(2 pi) dropped; a halved log; a chain
+of jumps for a chain of steps; draws summed, or averaged across samples; the total without a term; log(2) dropped.
 """
 
 import itertools

@@ -1,8 +1,9 @@
 """The loss weights against the KL they come from, and the simple loss against what is known exactly.
 
 Sabotage of losses.py that turned this file red: 2 dropped from 2 sigma^2; sigma or sigma^4 for sigma^2; beta for
-beta^2; alpha_bar for alpha_bar_prev; alpha_bar for alpha; 1 - alpha_bar_prev for 1 - alpha_bar; no square on it; the
-edge entries; randint(0, T) and randint(1, T); x_0 for mu_tilde; sum for mean; beta_tilde as the "mean" target.
+beta^2; alpha_bar or its root for alpha_bar_prev; alpha_bar or a root for alpha; alpha_bar_prev for alpha_bar in
+1 - alpha_bar, its square dropped or a root put there; the edge entries; randint from 0, from 2 or to T - 1; sum or
+absolute value for the mean square; a sign; x_t, beta_tilde or exchanged arguments in the targets; x_0 to the denoiser.
 """
 
 import math

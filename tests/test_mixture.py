@@ -3,11 +3,11 @@
 For a smooth density that has died out at the grid's ends the trapezoid rule is exact to rounding, so "on a grid" means
 to 1e-10 here, with nothing of the package's closed forms in it.
 
-Sabotage of mixture.py that turned this file red: std for std^2 (log_prob, noised, the posterior); alpha_bar for its
-root and back; 1 - alpha_bar dropped from the variance; a mean not scaled; weights for log weights; d / 2 log(2 pi)
-dropped or halved; log var unscaled by d; the gain without its root; the spread between or within components dropped;
-beta_tilde or the squared weight dropped from the covariance; the score's sign or its division; softmax over the batch;
-a std drawn unscaled or squared; a component drawn uniformly.
+Sabotage of mixture.py that turned this file red: std for std^2 and back (samples, log_prob, noised, the posterior);
+alpha_bar for its root and back; 1 - alpha_bar dropped or squared; means not scaled; weights for log weights; the
+logarithms of 2 pi and of the variance without their d; distance unsquared or not halved; softmax over the batch; the
+gain without its root; the spread between or within components dropped; in the covariance beta or sqrt(beta_tilde) for
+beta_tilde, the squared weight unsquared or that of x_t; the score's sign, its root; t - 1 for t; uniform components.
 """
 
 import math

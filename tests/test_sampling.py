@@ -1,9 +1,10 @@
 """Ancestral sampling: what one step draws, which t the loop visits, where the noise comes from, what is refused.
 
 The exact law of whole chains is in test_chain.py. Sabotage of sampling.py that turned this file red: noise at t = 1
-(int or tensor t); sigma squared; sigma of t - 1; range(T, 1, -1) and range(T - 1, 0, -1); yield t for t - 1; t - 1 to
-the denoiser; clip before the conversion to x_0, one-sided, or on the mean; no_grad dropped, or held across a yield;
-xT ignored or changed in place; a generator function's late checks; i * (T // steps); the stride's betas of length 1.
+(int or tensor t), or none at t = 2; sigma squared, or of t - 1; z's sign; the loop's three slips; t for t - 1 in what
+it yields; a clip of the mean, of the prediction, one-sided or fixed at 1; no_grad dropped, or held across a yield; xT
+ignored, or changed in place; checks that wait for the first next(); a generator not passed on; in the strided chain
+i * (T // steps), the ceiling for the floor, the long chain's betas, its t or its meaning of "mean".
 """
 
 import math

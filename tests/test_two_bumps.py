@@ -4,9 +4,9 @@ The oracle knows nothing of the package's factorization into two single integral
 over a fine 2-D grid of (m_1, m_2), refined around the peak.
 
 Sabotage of two_bumps.py that turned this file red: slope or curve halved or doubled; alpha_bar for its root and back;
-1 - alpha_bar without its square root; x in place of x + sqrt(alpha_bar); the affine map's 2 or -1 dropped; the bump's
-2 dropped or its exponent unsquared; w for log w; one range for both bumps; ranges shifted; too few panels; no finer
-panels at the ends; a draw of one m for both.
+the root of 1 - alpha_bar; x or x - sqrt(alpha_bar) for x + sqrt(alpha_bar); the affine map's 2 or -1 dropped; the
+bump's 2 dropped or its exponent unsquared; w for log w, or none; one range for both bumps; a range or the grid shifted;
+too few panels; no finer panels at the ends; one m for both bumps; the first row's t for all; rows written over.
 """
 
 import math
@@ -34,7 +34,8 @@ def signal(m_1, m_2, n):
 
 def axis(low, high, mode, width, panel=0.25):
     """Gauss-Legendre nodes and weights on [low, high]: short panels, and far shorter ones around the mode."""
-    near = mode + width * np.linspace(-10, 10, 21)
+    halves = 0.5 ** np.arange(1, 12)
+    near = mode + width * np.concatenate([np.linspace(-10, 10, 21), halves, -halves])
     edges = np.linspace(low, high, round((high - low) / panel) + 1)
     edges = np.unique(np.concatenate([edges, near[(near > low) & (near < high)]]))
     node, weight = np.polynomial.legendre.leggauss(8)
@@ -102,6 +103,13 @@ def test_also_for_an_x_t_that_no_signal_made(xt, t):
     """A sampler's early states, or a student's idea. The peak may be anywhere, so all panels are short."""
     found = TwoBumps().posterior_mean(torch.from_numpy(xt)[None], t, COSINE)[0].numpy()
     assert_close(found, brute_force(xt, float(COSINE.alpha_bar[t]), 100, (0, 0), panel=0.08), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("xt, mode", [(signal(-17.0, 17.0, 100), (-15, 15)), (signal(-3.0, 3.0, 100), (-5, 5))])
+def test_also_where_almost_all_the_mass_lies_at_the_very_end_of_a_range(xt, mode):
+    """A place outside the range and hardly any noise: q falls off within 0.0005 of the end."""
+    found = TwoBumps().posterior_mean(torch.from_numpy(xt)[None], 1, COSINE)[0].numpy()
+    assert_close(found, brute_force(xt, float(COSINE.alpha_bar[1]), 100, mode), rtol=0, atol=1e-7)
 
 
 # The samples

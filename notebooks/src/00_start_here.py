@@ -19,7 +19,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from ddpm_lesson import GaussianMixture, cosine_schedule, p_sample_loop, plots, q_sample
+from ddpm_lesson import GaussianMixture, cosine_schedule, p_sample_loop, plots, q_step
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits
 
@@ -38,19 +38,21 @@ schedule = cosine_schedule(T=100)
 
 # %% alt="Two handwritten digits, one per row, at seven times from t = 0 to t = 100: clear at first, then ever more grain, then only noise."
 times = [0, 10, 25, 40, 55, 70, 100]
-x0 = images[[5, 8]]
-forward = [x0] + [q_sample(x0, t, schedule, generator=generator) for t in times[1:]]
+chain = [images[[5, 8]]]
+for t in range(1, 101):
+    chain.append(q_step(chain[-1], t, schedule, generator=generator))  # a little noise, again and again
 
 fig, ax = plt.subplots(figsize=(7, 2.4))
-plots.draw_images(torch.stack(forward, 1), ax, columns=[f"t = {t}" for t in times])
+plots.draw_images(torch.stack(chain, 1)[:, times], ax, columns=[f"t = {t}" for t in times])
 ax.set_title("Forward: noise wins, and no one has to learn anything")
 plt.show()
 
 # %% [markdown]
 # To go backward, something must look at a noisy image and say what the clean one was: a **denoiser**. Usually it is a network.
 #
-# For a few kinds of data the best possible denoiser is known exactly, as a formula. The course leans on them: when a picture goes wrong, there
-# is no network to blame. Here the data are the 1,797 digits, each smeared out a little. The denoiser is exact, and nothing was trained.
+# For a few kinds of data the best denoiser, the one with the smallest mean squared error, is known exactly, as a formula. The course leans on them:
+# when a picture goes wrong, there is no network to blame. Here the data are the 1,797 digits, each with a little Gaussian noise (standard deviation 0.1)
+# on every pixel. The denoiser is exact, and nothing was trained.
 #
 # **Predict before you run.** We start from pure noise. Will the results be digits? Will they be *new* digits?
 
@@ -71,18 +73,19 @@ samples = states[0]
 nearest = torch.cdist(samples, data.means.float()).argmin(1)
 fig, ax = plt.subplots(figsize=(7, 2.6))
 pairs = torch.stack([samples.reshape(-1, 1, 8, 8), images[nearest]])
-plots.draw_images(pairs, ax, rows=["sample", "nearest in data"])
+names = [f"a {int(label)}" for label in labels[nearest]]
+plots.draw_images(pairs, ax, rows=["sample", "nearest in data"], columns=names)
 ax.set_title("They are digits, but not new ones: the exact denoiser knows only its data")
 plt.show()
 
 # %% [markdown]
-# So the best denoiser *for a finite set* copies it. A network makes new images because it does **not** reach that optimum.
-# Lesson 08 returns to this. It is one of the questions that the lectures leave open.
+# So the best denoiser *for a finite set* copies it. A network that makes new images cannot have reached that optimum.
+# Why this is a good thing is a question for lesson 08.
 
 # %% [markdown]
 # ## The map
 #
-# The lessons follow five lectures on DDPM. One word names a lesson, a module of the package, and a test file.
+# The lessons follow five lectures on DDPM. The table in the README says which lecture, module and tests belong to each.
 #
 # | lesson | question it answers | state |
 # |---|---|---|
@@ -129,16 +132,17 @@ mean_and_variance = (0.5 * 2 + 1, 0.5**2 * 1)
 check("0.2", mean_and_variance)
 
 # %% [markdown]
-# **0.3** Bayes. 30 % of the images are sevens. A detector fires on 90 % of the sevens and on $\tfrac{9}{70}$ of the others. It fires. How probable is a seven?
+# **0.3** Bayes. 30 % of the images are sevens. A detector fires on 90 % of the sevens, and on 30 % of the others. It fires. How probable is a seven?
 
 # %% tags=["exercise:0.3"]
 # BEGIN SOLUTION
-probability_of_seven = 0.9 * 0.3 / (0.9 * 0.3 + 9 / 70 * 0.7)
+probability_of_seven = 0.9 * 0.3 / (0.9 * 0.3 + 0.3 * 0.7)
 # END SOLUTION
 check("0.3", probability_of_seven)
 
 # %% [markdown]
-# **0.4** What is the Kullback-Leibler divergence $D_{\mathrm{KL}}\big(\mathcal N(0,1)\,\|\,\mathcal N(2,1)\big)$, in nats? (New to you? Lesson 01 derives it.)
+# **0.4** What is the Kullback-Leibler divergence $D_{\mathrm{KL}}\big(\mathcal N(0,1)\,\|\,\mathcal N(2,1)\big)$, in nats? It measures how far apart two distributions are. For Gaussians of equal variance
+# it is $(\mu_1-\mu_2)^2/(2\sigma^2)$; lesson 01 derives that.
 
 # %% tags=["exercise:0.4"]
 # BEGIN SOLUTION
@@ -158,7 +162,7 @@ check("0.5", shape_of_product)
 # %% [markdown]
 # ## What can this machine run?
 #
-# Lessons 00 to 08 and 11 need only a CPU: each takes less than a minute. 09 and 10 train networks.
+# Lessons 00 to 08 and 11 need only a CPU: each takes less than a minute. 09 and 10 will train networks.
 # The cell below looks for a GPU. Its output differs from machine to machine.
 
 # %% tags=["nbval-ignore-output"]
