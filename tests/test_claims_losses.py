@@ -3,7 +3,10 @@
 The oracles: conditioning of a joint Gaussian for the posterior, torch.distributions and trapezoid sums for the KL,
 moments of the linear-Gaussian model for the bound, exact rationals for the weights. None reads the package's tables.
 
-SABOTAGE_TABLE
+Sabotage of the package that turned this file red: in each weight a square, a root, abar for abar_prev, abar for alpha,
+the weights swapped, 2 sigma, sigma^4, no 2, a finite first entry; randint(0, T), randint(1, T), abs for square, sum
+for mean, x_t for x_0 as the target; sigma for sigma^2, a sign, no L_T, one step less in the bound; terminal_kl.
+And of the formulas here: each printed form made right, each correct form spoilt, d and the constants dropped.
 """
 
 import math

@@ -3,7 +3,10 @@
 The oracles: the chain itself, walked step by step; conditioning of a joint Gaussian; Bayes on a grid; trapezoid sums
 over the noise, which are exact to rounding for the smooth functions here; closed forms for data +-1 and N(0, s^2).
 
-SABOTAGE_TABLE
+Sabotage of the package that turned this file red: in every map a sign, a root dropped or added, alpha for abar and
+abar for alpha, t - 1 for t; in the posterior the same, beta and a root for beta_tilde; eps and x_0 swapped in
+predict_mean; mixture.py without a square, a 2, abar in a gain or a variance; the KL without its 2, its 1, its square.
+And of the formulas here: each printed form made right, each correct form spoilt, the stated minima and variances.
 """
 
 import math

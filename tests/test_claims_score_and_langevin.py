@@ -2,7 +2,9 @@
 
 The oracles: sympy, autograd through torch.distributions, finite differences, exact moments of linear recursions.
 
-SABOTAGE_TABLE
+Sabotage of the package that turned this file red: in the score, abar for sqrt(abar), a root on 1 - abar, the sign;
+std for std^2 in noised; a standard deviation from q_mean_var; noise at t = 1, none at t = 2; in TwoBumps, half the
+slope. And of the formulas here: the score's signs, eps / (1 - abar), the half in the drift, Eq. 12 without 1 - abar.
 """
 
 import math
@@ -278,7 +280,7 @@ def test_many_seeded_reverse_steps_have_that_variance():
     """20000 particles, 400 steps of beta = 0.01 from variance 1; 5 standard errors sqrt(2 / n) of a variance."""
     schedule, generator, x = constant_schedule(10, 0.01), torch.Generator().manual_seed(0), randn(20_000, 1)
     for _ in range(400):
-        x = score_step(lambda x: -4 * x, x, 7, schedule, sigma="beta", generator=generator)
+        x = score_step(lambda x: -4 * x, x, 2, schedule, sigma="beta", generator=generator)
     expected = stationary_variance(*linear_reverse_step(4.0, 0.01))
     assert abs(x.var() / expected - 1) < 5 * (2 / 20_000) ** 0.5
     assert abs(expected - 1 / 7) < 0.002
