@@ -90,11 +90,11 @@ plt.show()
 # | lesson | question it answers | state |
 # |---|---|---|
 # | 00 Start here | where will this take me? | you are here |
-# | 01 Gaussians | what can be computed exactly, and how? | planned |
+# | [01 Gaussians](01_gaussians.ipynb) | what can be computed exactly, and how? | ready |
 # | [02 Forward process](02_forward.ipynb) | how does an image turn into noise? | ready |
 # | 03 Schedules | how much noise, when? | planned |
 # | 04 ELBO | what do we optimise, and why? | planned |
-# | 05 Posterior | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | planned |
+# | [05 Posterior](05_posterior.ipynb) | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | ready |
 # | 06 Predictors | what should the network predict? | planned |
 # | 07 Losses | what does training minimise? | planned |
 # | 08 Sampling | how does noise turn into an image? | planned |
@@ -182,6 +182,6 @@ else:
 # * Forward is fixed and easy. Backward needs a denoiser. The course is about finding the right one, and knowing why it is right.
 # * Look at the picture, predict, run, compare.
 #
-# **Next:** [02 Forward process](02_forward.ipynb).
+# **Next:** [01 Gaussians](01_gaussians.ipynb).
 #
 # **Reference.** Ho, Jain and Abbeel 2020, *Denoising Diffusion Probabilistic Models*. The digits: see `data/README.md`.
