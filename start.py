@@ -208,6 +208,7 @@ def pages(args):
         print("Running " + name)
         sys.stdout.flush()
         code = subprocess.call([python, "-m", "nbconvert", "--execute", "--to", "html", "--log-level", "ERROR",
+                                "--template", "classic",  # the default one drops the pictures' alt text
                                 "--KernelManager.transport_encryption=auto",  # without, every kernel warns of it
                                 "--output-dir", "pages", lesson])
         (failed if code else done).append(name)

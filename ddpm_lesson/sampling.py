@@ -20,7 +20,7 @@ def p_step(denoiser, xt, t, schedule, *, sigma="posterior", predicts="eps", clip
     clip=c clamps the guess x_{0|t} to [-c, c] before the mean is formed (a separate choice: the paper's text has none).
     noise fixes z, else generator draws it; both given is a ValueError. Noise is never added at t = 1.
     """
-    _check_choices(schedule, sigma, predicts, clip)
+    _check_choices(sigma, predicts, clip)
     index = time_index(t, schedule, check_tensor("xt", xt).shape)
     mean = _mean(denoiser, xt, t, schedule, predicts, clip)
     if noise is None and isinstance(index, int) and index == 1:
@@ -41,7 +41,7 @@ def p_sample_loop(denoiser, schedule, shape=None, *, xT=None, sigma="posterior",
     Give shape (x_T is drawn, on device) or xT (the chain starts there), not both. The rest is as for p_step.
     Arguments are checked at once, not at the first step. No gradients are kept. The last state is (0, x_0).
     """
-    _check_choices(schedule, sigma, predicts, clip)
+    _check_choices(sigma, predicts, clip)
     return _loop(denoiser, schedule, _start(shape, xT, generator, device), sigma, predicts, clip, generator)
 
 
@@ -55,7 +55,7 @@ def sample(denoiser, schedule, shape=None, *, xT=None, steps=None, sigma="poster
 
     steps: 1..T, all T steps when left out. The other arguments are p_sample_loop's.
     """
-    _check_choices(schedule, sigma, predicts, clip)
+    _check_choices(sigma, predicts, clip)
     steps = schedule.T if steps is None else check_count("steps", steps, 1, schedule.T)
     x = _start(shape, xT, generator, device)
     if steps < schedule.T:
@@ -109,7 +109,7 @@ def _start(shape, xT, generator, device):
     return draw_noise(like, None, generator)
 
 
-def _check_choices(schedule, sigma, predicts, clip):
+def _check_choices(sigma, predicts, clip):
     check_choice("sigma", sigma, ("posterior", "beta"))
     check_choice("predicts", predicts, PREDICTORS)
     if clip is not None and (isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 < clip < math.inf):

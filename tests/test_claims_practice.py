@@ -1,8 +1,8 @@
 """The register's claims on practice: array lengths, the size of an image, what the exact minimiser samples.
 
-Sabotage of the package that turned this file red: no last step in the loop, noise at t = 1, squared distances halved
-or not squared in the mixture, no cumulative product, v / 255 in the loader, nats for bits. And of the formulas here:
-3 values per pixel made 1, the softmax without its 2, more noise at t = 1.
+Sabotage of the package that turned this file red: no last step in the loop, noise at t = 1, beta for beta_tilde,
+distances doubled or not squared in the mixture, a shifted cumulative product, v / 255 in the loader, nats for bits.
+And of the formulas here: 3 values per pixel made 1, the softmax without its 2, more noise at t = 1.
 """
 
 import functools

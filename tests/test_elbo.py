@@ -361,3 +361,9 @@ def test_bits_per_dim_counts_bits():
 def test_bits_per_dim_needs_a_dimension(d):
     with pytest.raises(ValueError, match=f"d must be an int >= 1, not .*{d}"):
         bits_per_dim(1.0, d)
+
+
+@pytest.mark.parametrize("form", [elbo_terms, elbo_consistency])
+def test_a_float32_x0_gets_float32_terms(form):
+    terms = form(lambda xt, t: xt, torch.zeros(2, 3), Schedule([0.1, 0.2, 0.3]))
+    assert [term.dtype for term in (*terms, terms.total)] == [torch.float32] * 4

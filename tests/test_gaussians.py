@@ -197,3 +197,27 @@ def test_gradients_flow_through_kl_full():
 
     arguments = [randn(*shape, seed=s).requires_grad_() for s, shape in enumerate([(2,), (2, 2), (2,), (2, 2)])]
     assert torch.autograd.gradcheck(kl, arguments)
+
+
+def test_symmetry_is_judged_by_the_size_of_each_matrix_of_a_batch():
+    mean, eye = torch.zeros(2, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    rounded = 1e6 * eye
+    rounded[0, 1] = 1e-3  # one part in 1e9: rounding
+    assert kl_full(mean, torch.stack([rounded, eye]), mean, eye).isfinite().all()
+    skew = eye.clone()
+    skew[0, 1] = 1e-3  # the same number, beside entries of 1: not rounding, though the other matrix is large
+    for name, cov in (("cov_q", torch.stack([rounded, skew])), ("cov_q", skew / 1e6)):
+        with pytest.raises(ValueError, match=f"{name} must be symmetric"):
+            kl_full(mean, cov, mean, eye)
+
+
+def test_a_covariance_of_zeros_is_refused_as_not_positive_definite():
+    mean, eye = torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="cov_q must be positive definite"):
+        kl_full(mean, 0 * eye, mean, eye)
+
+
+def test_a_batch_of_covariances_that_does_not_fit_is_named():
+    mean, eye = torch.zeros(2, 2), torch.eye(2)
+    with pytest.raises(ValueError, match=r"cov_q \(3,\)"):
+        kl_full(mean, eye.expand(3, 2, 2), mean, eye)

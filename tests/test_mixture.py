@@ -373,3 +373,18 @@ def test_other_wrong_arguments_are_refused(chain):
     for t in (-1, 9, 1.0, True, torch.tensor([1, 2])):
         with pytest.raises(ValueError, match=r"t must .*shape \(2,\)" if torch.is_tensor(t) else f"t must .* {t}"):
             data.noised(t, chain)
+
+
+def test_weights_that_sum_to_1_but_for_rounding_are_made_to_sum_to_1():
+    mixture = GaussianMixture([0.5000004, 0.5], [[0.0], [1.0]], 1.0)
+    assert float(mixture.weights.sum()) == pytest.approx(1, abs=1e-15)
+    assert float(mixture.weights[0]) == pytest.approx(0.5000004 / 1.0000004, abs=1e-15)
+    with pytest.raises(ValueError, match="weights"):
+        GaussianMixture([0.500002, 0.5], [[0.0], [1.0]], 1.0)
+
+
+def test_a_float32_x_gets_float32_answers():
+    mixture, schedule = GaussianMixture([0.5, 0.5], [[0.0], [1.0]], 0.5), Schedule([0.1, 0.2])
+    x = torch.zeros(3, 1)
+    answers = [mixture.log_prob(x), mixture.score(x, 2, schedule), *mixture.reverse_moments(x, 2, schedule)]
+    assert [answer.dtype for answer in answers] == [torch.float32] * 4

@@ -356,3 +356,17 @@ def test_steps_must_be_in_1_to_T(steps, message, chain):
 
 def test_an_empty_batch_is_an_empty_sample():
     assert sample(lambda xt, t: xt, linear_schedule(5), (0, 2)).shape == (0, 2)
+
+
+def test_x_T_is_drawn_on_the_device_that_is_asked_for():
+    _, xT = next(p_sample_loop(lambda xt, t: xt, Schedule([0.1, 0.2]), (2, 3), device="meta"))
+    assert xT.is_meta
+    assert sample(lambda xt, t: xt, Schedule([0.1, 0.2]), (2, 3), device="meta").is_meta
+
+
+@pytest.mark.parametrize("start, message", [
+    ({"shape": ()}, r"^shape must have a batch dimension, \(B, ...\), not \(\)$"),
+    ({"xT": torch.tensor(0.0)}, r"^xT must have a batch dimension")])
+def test_a_start_without_a_batch_is_refused_by_its_name(start, message):
+    with pytest.raises(ValueError, match=message):
+        p_sample_loop(lambda xt, t: xt, Schedule([0.1, 0.2]), **start)

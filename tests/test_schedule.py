@@ -248,3 +248,14 @@ def test_terminal_kl_has_the_dtype_and_device_of_x0(dtype, chain):
     torch.testing.assert_close(kl.double(), chain.terminal_kl(x0.double()), rtol=0, atol=8 * torch.finfo(dtype).eps)
     on_meta = chain.terminal_kl(x0.to("meta"))
     assert (on_meta.shape, on_meta.dtype, on_meta.device.type) == ((3,), dtype, "meta")
+
+
+@pytest.mark.parametrize("name", ["beta_1", "beta_T"])
+def test_a_wrong_end_is_named_with_rescale_too(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be a number in \(0, 1\), not str 'x'"):
+        linear_schedule(50, **{name: "x"}, rescale=True)
+
+
+def test_a_rescaled_schedule_that_reaches_1_says_what_to_do():
+    with pytest.raises(ValueError, match="take a larger T or a smaller beta_T"):
+        linear_schedule(20, rescale=True)
