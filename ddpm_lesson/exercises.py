@@ -56,19 +56,22 @@ EXERCISES = {
         "You added standard deviations. Add variances, then take the root.": 0.7,
         "That is the variance. Take its root.": 0.25,
     }, hint="Variances of independent variables add."),
-    "1.4": Exercise((1.0, 2 / 3), {
-        "The mean weighs each source by its precision, 1 / variance, not equally.": (0.5, 2 / 3),
-        "Variances add for sums of variables. For products of densities the precisions add.": (1.0, 3.0),
-        "You weighed by the variances. The more precise source counts more.": (0.0, 2 / 3),
-        "That is the precision. The variance is one over it.": (1.0, 1.5),
+    "1.4": Exercise((3.0, 2 / 3), {
+        "The mean weighs each source by its precision, 1 / variance, not equally.": (3.5, 2 / 3),
+        "That is the sum of two variables. For products of densities the precisions add.": (7.0, 3.0),
+        "You weighed by the variances. The more precise source counts more.": (4.0, 2 / 3),
+        "The second number is the precision. The variance is one over it.": (3.0, 1.5),
+        "The second number is the standard deviation. The question asks for the variance.": (3.0, (2 / 3) ** 0.5),
     }, hint="A = 1/v + 1/w and B = m/v + y/w: mean B/A, variance 1/A."),
     "1.5": Exercise(math.log(5) - math.log(9) / 2, {
         "That is log E[Y]. Subtract the mean of the logarithms.": math.log(5),
         "That is E[log Y]. Subtract it from the logarithm of the mean.": math.log(3),
+        "That is base 10. log is the natural logarithm.": (math.log(5) - math.log(9) / 2) / math.log(10),
         "The other way round: the logarithm of the mean is the larger.": math.log(3) - math.log(5),
     }, hint="E[Y] = 5, and E[log Y] = (log 1 + log 9) / 2."),
     "1.6": Exercise(math.log(2) + 1 / 8 - 1 / 2, {
         "You used 4 as the standard deviation. It is the variance.": math.log(4) + 1 / 32 - 1 / 2,
+        "log(σ_q / σ_p) takes standard deviations: log 2, not log 4.": math.log(4) + 1 / 8 - 1 / 2,
         "That is the other direction, KL(N(0, 4) || N(0, 1)).": -math.log(2) + 2 - 1 / 2,
         "That is in bits. In nats, use the natural logarithm throughout.":
             (math.log(2) + 1 / 8 - 1 / 2) / math.log(2),
@@ -79,9 +82,15 @@ EXERCISES = {
             lambda mean_p, mean_q, var: ((mean_p - mean_q) ** 2).mean() / (2 * var),
         "You divided by the square of the variance: `var` is σ² already.":
             lambda mean_p, mean_q, var: ((mean_p - mean_q) ** 2).sum() / (2 * var**2),
+        "You averaged over the dimensions and left out the 1/2. Sum, then divide by 2σ².":
+            lambda mean_p, mean_q, var: ((mean_p - mean_q) ** 2).mean() / var,
+        "Python divides first, then multiplies: write / (2 * var).":
+            lambda mean_p, mean_q, var: ((mean_p - mean_q) ** 2).sum() / 2 * var,
+        "Square each entry first, then sum.": lambda mean_p, mean_q, var: (mean_p - mean_q).sum() ** 2 / (2 * var),
         "That is the distance, not its square.":
             lambda mean_p, mean_q, var: ((mean_p - mean_q) ** 2).sum() ** 0.5 / (2 * var),
-    }, inputs=(_X[0], _EPS[0], torch.tensor(0.3)), hint="The second formula of section 8."),
+    }, inputs=(torch.tensor([0.5, -1.0, 2.0]), torch.tensor([1.0, 0.3, -0.2]), torch.tensor(0.3)),
+       hint="The second formula of section 8."),
     "2.1": Exercise(0.75**0.5 * 2 + 0.5, {
         "You scaled the noise by β_t. β_t is a variance, so the noise is scaled by √β_t.": 0.75**0.5 * 2 + 0.25,
         "You scaled x by 1 - β_t. The kernel's mean has its root, √(1 - β_t).": 0.75 * 2 + 0.5,
@@ -119,14 +128,20 @@ EXERCISES = {
         "That is σ_t² of the whole way, and a variance. One step adds √(σ_t² - σ_{t-1}²) ε.":
             lambda x_prev, sigma_prev, sigma_t, eps: x_prev + sigma_t**2 * eps,
     }, inputs=(_X, *_SIGMAS, _EPS), hint="The kernel of section 6: what is its mean, and what its standard deviation?"),
-    "5.1": Exercise(1 / 3, {
-        "You divided the other way round.": 0.75,
-        "You left out the factor β_2.": 2 / 3,
-        "You used α_2 where ᾱ_2 = α_1 α_2 belongs.": 0.5,
-    }, hint="ᾱ_1 = 0.5, ᾱ_2 = 0.25, β_2 = 0.5."),
+    "5.1": Exercise(0.1 / 0.28 * 0.2, {
+        "You divided the other way round.": 0.28 / 0.1 * 0.2,
+        "You left out the factor β_2.": 0.1 / 0.28,
+        "You used α_2 where ᾱ_2 = α_1 α_2 belongs.": 0.1,
+        "That is β_2, the forward step's variance.": 0.2,
+        "That is 1 - ᾱ_2, the noise of the jump.": 0.28,
+        "Divide by 1 - ᾱ_2.": 0.02,
+        "That is the root. β̃ is a variance.": (0.1 / 0.28 * 0.2) ** 0.5,
+    }, hint="ᾱ_1 = 0.9, ᾱ_2 = 0.72, β_2 = 0.2."),
     "5.2": Exercise(1.3 / 1.4, {
         "An interpolation's weights sum to 1; these do not.": 1.0,
         "Take the roots of α_t and ᾱ_{t-1} first.": 0.89 / 1.16,
+        "Take the roots √α_t and √ᾱ_{t-1} in the weights.": (0.64 * 0.75 + 0.25 * 0.36) / 0.84,
+        "That is one weight. Add the other.": 0.8 * 0.75 / 0.84,
         "The denominator is 1 plus the product of the roots.": 1.3,
     }, hint="The sum is (u + w) / (1 + u w), with u and w the roots."),
     "5.3": Exercise(lambda xt, eps, alpha_t, alpha_bar_t:
@@ -138,6 +153,14 @@ EXERCISES = {
             lambda xt, eps, alpha_t, alpha_bar_t: (xt - (1 - alpha_t) / (1 - alpha_bar_t) * eps) / alpha_t**0.5,
         "That is x_0, all t steps undone. The question asks for one step back.":
             lambda xt, eps, alpha_t, alpha_bar_t: (xt - (1 - alpha_bar_t) ** 0.5 * eps) / alpha_bar_t**0.5,
+        "The noise is subtracted.": lambda xt, eps, alpha_t, alpha_bar_t:
+            (xt + (1 - alpha_t) / (1 - alpha_bar_t) ** 0.5 * eps) / alpha_t**0.5,
+        "The numerator is β_t = 1 - α_t, without a root.": lambda xt, eps, alpha_t, alpha_bar_t:
+            (xt - ((1 - alpha_t) / (1 - alpha_bar_t)) ** 0.5 * eps) / alpha_t**0.5,
+        "The outer factor is a root, √α_t.": lambda xt, eps, alpha_t, alpha_bar_t:
+            (xt - (1 - alpha_t) / (1 - alpha_bar_t) ** 0.5 * eps) / alpha_t,
+        "Undo the shrinking: divide by √α_t.": lambda xt, eps, alpha_t, alpha_bar_t:
+            (xt - (1 - alpha_t) / (1 - alpha_bar_t) ** 0.5 * eps) * alpha_t**0.5,
         "The outer factor is missing: divide by √α_t.":
             lambda xt, eps, alpha_t, alpha_bar_t: xt - (1 - alpha_t) / (1 - alpha_bar_t) ** 0.5 * eps,
     }, inputs=(_X, _EPS, torch.tensor(0.8), torch.tensor(0.4)), hint="The formula of section 5, symbol by symbol."),

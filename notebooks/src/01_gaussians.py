@@ -9,11 +9,11 @@
 # %% [markdown]
 # # 01 · Compute with Gaussians, and check every line
 #
-# **You will do.** Derive six facts about Gaussians. Check each one twice: with algebra, done by a machine, and with samples that carry an error bar.
+# **You will do.** Derive the facts about Gaussians and averages that the course uses. Check each by algebra, on a grid, or with samples that carry an error bar.
 #
-# **You will learn.** Why a Gaussian never leaves the family: sums, products and conditionals of Gaussians are Gaussians. How far apart two of them are (KL).
+# **You will learn.** Why Gaussians stay Gaussian: independent sums, and products of densities (Bayes' rule). How far apart two of them are (KL).
 #
-# **You will need.** Mean, variance, the integral of a density. Lesson 00 tests these.
+# **You will need.** Mean, variance, Bayes' rule (lesson 00 tests these), and that a density integrates to 1.
 #
 # Lecture 000: "Basics: Combination of Gaussian Variables", "Basic Idea of Generative Models". Lecture 002: Appendices A and C.
 # Lecture 004: "Lower bound", "Denoising probabilities". Everything DDPM does rests on this page.
@@ -61,10 +61,9 @@ for name, f in (("1", 1), ("x", x), ("(x - mu)²", (x - mu) ** 2)):
     print(f"integral of {name} times the density:", sp.simplify(sp.integrate(f * density, (x, -sp.oo, sp.oo))))
 
 # %% [markdown]
-# One of the lectures (002, Appendix A) writes the kernel of the forward process as $\mathcal N(x_t;\,\cdot\,,\beta_t^2)$ and gives it the prefactor $1/(\sqrt{2\pi}\,\beta_t)$,
-# while the exponent uses $2\beta_t$.
+# One lecture (002, Appendix A) prints $\frac{1}{\sqrt{2\pi}\,\beta}\exp\big[-\frac{(x-\mu)^2}{2\beta}\big]$ as a Gaussian density. It is a step of lesson 02; $\beta$ is its variance.
 #
-# **Predict before you run.** $\beta_t=0.25$. To what does the printed right-hand side integrate?
+# **Predict before you run.** $\beta=0.25$. To what does the printed right-hand side integrate?
 
 # %% alt="Two bell curves of the same width. The printed one is twice as high and encloses the area 2, the correct one encloses 1."
 beta = 0.25
@@ -82,6 +81,8 @@ plt.show()
 print(f"area as printed {torch.trapezoid(printed, grid):.3f}, corrected {torch.trapezoid(correct, grid):.3f}")
 
 # %% [markdown]
+# The exponential integrates to $\sqrt{2\pi\beta}$. Divided by $\sqrt{2\pi}\,\beta$ this is $1/\sqrt\beta=2$.
+#
 # **Exercise 1.1.** What is the density of $\mathcal N(0,\ 0.25)$ at $x=0$?
 
 # %% tags=["exercise:1.1"]
@@ -99,16 +100,16 @@ check("1.1", density_1_1)
 #
 # The proof is a change of variables: $x=\mu+\sigma e$ turns $\mathcal N(e;0,1)\,de$ into $\mathcal N(x;\mu,\sigma^2)\,dx$. The **standard deviation** multiplies the noise.
 #
-# Samples can check this, if we know how far off they may be. The mean of $n$ draws has the standard error $\sigma/\sqrt n$, and the variance about
-# $\sigma^2\sqrt{2/n}$. Every sampled number in this course comes with such a bar.
+# Samples can check this, if we know how far off they may be. The mean of $n$ draws has the standard error $\sigma/\sqrt n$, and the variance of Gaussian draws about
+# $\sigma^2\sqrt{2/n}$. Figures show two standard errors, which cover the truth about 19 times in 20. A printed ± is one.
 
-# %% alt="Sampled variance against the number of draws, on a logarithmic axis. The dots close in on the line at 4; the error bars shrink and nearly all of them touch the line."
+# %% alt="Sampled variance against the number of draws, on a logarithmic axis. The dots close in on the line at 4; the error bars shrink, and all but one of them touch the line."
 mean, std = 1.0, 2.0
 counts = [10, 30, 100, 300, 1000, 3000, 10_000, 100_000]
 fig, ax = plt.subplots()
 for n in counts:
     draws = mean + std * torch.randn(n, generator=generator)
-    var, bar = draws.var(), draws.var() * math.sqrt(2 / n)
+    var, bar = draws.var(), std**2 * math.sqrt(2 / n)
     ax.errorbar(n, var, yerr=2 * bar, fmt="o", color=plots.COLORS["noised"], capsize=3)
 ax.axhline(std**2, color=plots.COLORS["posterior"], label="σ² = 4")
 ax.set(xscale="log", xlabel="draws", ylabel="sampled variance")
@@ -131,15 +132,16 @@ check("1.2", draws_1_2)
 #
 # Lecture 000 asks: $x_1\sim\mathcal N(\mu_1,\sigma_1^2\mathbf I)$ and $x_2\sim\mathcal N(\mu_2,\sigma_2^2\mathbf I)$. **What is the distribution of $x_1+x_2$?** Write your answer down.
 #
-# Let $\phi_X(k)=\mathbb E[e^{ikX}]$. For a Gaussian, $\phi(k)=\exp(ik\mu-\tfrac12k^2\sigma^2)$. For **independent** variables the expectation of the product splits:
+# Take one entry, and let $\phi_X(k)=\mathbb E[e^{ikX}]$. For a Gaussian, completing the square in the integral gives $\phi(k)=\exp(ik\mu-\tfrac12k^2\sigma^2)$, and two laws with
+# the same $\phi$ are equal. For **independent** variables the expectation of the product splits:
 #
 # $$\phi_{x_1+x_2}(k)=\phi_{x_1}(k)\,\phi_{x_2}(k)=\exp\big(ik(\mu_1+\mu_2)-\tfrac12k^2(\sigma_1^2+\sigma_2^2)\big)$$
 #
 # So $x_1+x_2\sim\mathcal N(\mu_1+\mu_2,\,(\sigma_1^2+\sigma_2^2)\mathbf I)$. **Variances add. Standard deviations do not.** In particular
 #
-# $$\sigma_1\epsilon_1+\sigma_2\epsilon_2=\sqrt{\sigma_1^2+\sigma_2^2}\;\epsilon$$
+# $$\sigma_1\epsilon_1+\sigma_2\epsilon_2\ \overset{d}{=}\ \sqrt{\sigma_1^2+\sigma_2^2}\;\epsilon\qquad\text{(the same distribution, not the same number)}$$
 #
-# This one line will merge the noises of a thousand steps in lesson 02. The slide does not say "independent". Does it matter?
+# This one line will merge the noises of a thousand steps in lesson 02. The slide does not say "independent". Does it matter? Below, $x_2$ has standard deviation 4 both times.
 
 # %%
 k, m1, m2 = sp.symbols("k m1 m2", real=True)
@@ -157,10 +159,12 @@ print("algebra:", sp.simplify(product / characteristic(m1 + m2, sp.sqrt(s1**2 + 
 n = 100_000
 x1 = 3 * torch.randn(n, generator=generator)
 x2 = 4 * torch.randn(n, generator=generator)
-for name, total in (("independent", x1 + x2), ("x2 = -x1", x1 - x1)):
-    print(f"{name:12s} variance {total.var():5.1f} ± {total.var() * math.sqrt(2 / n):.1f}")
+for name, total in (("independent", x1 + x2), ("x2 = -4/3 x1", x1 - 4 / 3 * x1)):
+    print(f"{name:14s} variance {total.var():5.1f} ± {total.var() * math.sqrt(2 / n):.1f}")
 
 # %% [markdown]
+# Independent: 25. Dependent: 1. It matters.
+#
 # **Exercise 1.3.** $\epsilon_1,\epsilon_2$ are independent. What is the standard deviation of $0.3\,\epsilon_1+0.4\,\epsilon_2$?
 
 # %% tags=["exercise:1.3"]
@@ -177,14 +181,18 @@ check("1.3", std_1_3)
 #
 # $$p(x\mid y)=\frac{p(y\mid x)\,p(x)}{p(y)}\ \propto\ \mathcal N(y;x,w)\,\mathcal N(x;m,v)$$
 #
-# The exponent is a quadratic in $x$. Every quadratic with a positive leading term is a shifted square, so the product is a Gaussian in $x$ again. **Completing the square**, for $A>0$:
+# (∝ means: equal up to a factor free of $x$.) The exponent is a quadratic in $x$. Every quadratic with a positive leading term is a shifted square, so the product is a Gaussian
+# in $x$ again. **Completing the square**, for $A>0$:
 #
 # $$\exp\big\{-\tfrac12(Ax^2-2Bx+C)\big\}\ \propto\ \mathcal N\big(x;\,B/A,\ 1/A\big)$$
 #
-# Here $A=\frac1v+\frac1w$ and $B=\frac mv+\frac yw$. Inverse variances (precisions) add. The mean weighs each source by its precision. Lesson 05 is this step and nothing else.
+# Minus twice the exponent is $\frac{(y-x)^2}{w}+\frac{(x-m)^2}{v}=\big(\frac1v+\frac1w\big)x^2-2\big(\frac mv+\frac yw\big)x+\dots$ So $A=\frac1v+\frac1w$ and $B=\frac mv+\frac yw$.
+# Inverse variances (precisions) add. The mean weighs each source by its precision.
+#
+# If the measurement is scaled, $y=ax+\text{noise}$, then $A=\frac1v+\frac{a^2}w$ and $B=\frac mv+\frac{ay}w$. Lesson 05 is this step, with $a=\sqrt{\alpha_t}$.
 
 # %%
-A, B, C = sp.symbols("A B C", positive=True)
+A, (B, C) = sp.symbols("A", positive=True), sp.symbols("B C", real=True)
 print("rest after completing the square:", sp.simplify(A * x**2 - 2 * B * x + C - A * (x - B / A) ** 2), "(free of x)")
 
 m, v, y, w = 0.0, 1.0, 3.0, 0.5
@@ -209,20 +217,22 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# **Exercise 1.4.** Prior $\mathcal N(x;\,2,\,1)$, measurement $y=-1$ with noise variance 2. Give mean and variance of $p(x\mid y)$ as a pair.
+# **Exercise 1.4.** Prior $\mathcal N(x;\,2,\,1)$, measurement $y=5$ with noise variance 2. Give mean and variance of $p(x\mid y)$ as a pair (three decimals).
 
 # %% tags=["exercise:1.4"]
 # BEGIN SOLUTION
-mean_and_variance_1_4 = ((2 / 1 + -1 / 2) / (1 / 1 + 1 / 2), 1 / (1 / 1 + 1 / 2))
+mean_and_variance_1_4 = ((2 / 1 + 5 / 2) / (1 / 1 + 1 / 2), 1 / (1 / 1 + 1 / 2))
 # END SOLUTION
 check("1.4", mean_and_variance_1_4)
 
 # %% [markdown] tags=["claim:chain-rule-of-probability"]
 # ## 5 · Taking a joint law apart
 #
-# Any joint law is a **product** of conditionals, with no assumption at all:
+# Let $q$ be any joint law of $x_0,\dots,x_T$, and let $x_{1:T}$ be short for $x_1,\dots,x_T$. It is a **product** of conditionals, with no assumption at all:
 #
 # $$q(x_{1:T}\mid x_0)=q(x_1\mid x_0)\;q(x_2\mid x_1,x_0)\;\cdots\;q(x_T\mid x_{T-1},\dots,x_0)$$
+#
+# Each factor is a ratio, such as $q(x_2\mid x_1,x_0)=q(x_0,x_1,x_2)/q(x_0,x_1)$. In the product everything cancels but the last numerator and the first denominator.
 #
 # (In the handwritten notes, lecture 001, the line break in this product reads as an equals sign.) A table of random numbers is a joint law too. Take one apart and put it together again.
 
@@ -241,11 +251,11 @@ print("the product of the conditionals is the joint:", torch.allclose(together, 
 #
 # **The question.** Which is larger, $\log\mathbb E[Y]$ or $\mathbb E[\log Y]$? The whole theory of lesson 04 hangs on the answer.
 #
-# The logarithm bends down (it is concave), so every chord lies below it. An average of points on the curve is a point on a chord or inside the curve:
+# The logarithm bends down (it is concave). Its tangent at $m=\mathbb E[Y]$ lies above it: $\log Y\le\log m+(Y-m)/m$. Average both sides; the last term vanishes:
 #
 # $$\log\mathbb E[Y]\ \ge\ \mathbb E[\log Y],\qquad Y>0\qquad\text{(Jensen)}$$
 #
-# Equality holds only when $Y$ does not vary.
+# Equality holds only when $Y$ does not vary. In the picture, $Y$ is 1 or $e^2$, each with probability $\tfrac12$: the mean of the logarithms lies on the chord.
 
 # %% alt="The logarithm as a curve and a chord below it, between Y = 1 and Y = e squared. At the mean of Y, the curve lies 0.43 above the chord."
 low, high = 1.0, math.exp(2)
@@ -263,7 +273,7 @@ plt.show()
 print(f"log of the mean {math.log(mean):.3f}, mean of the log {(math.log(low) + math.log(high)) / 2:.3f}")
 
 # %% [markdown]
-# **Exercise 1.5.** $Y$ is 1 or 9, each with probability $\tfrac12$. How large is the gap $\log\mathbb E[Y]-\mathbb E[\log Y]$?
+# **Exercise 1.5.** $Y$ is 1 or 9, each with probability $\tfrac12$. How large is the gap $\log\mathbb E[Y]-\mathbb E[\log Y]$? (log is the natural logarithm; three decimals.)
 
 # %% tags=["exercise:1.5"]
 # BEGIN SOLUTION
@@ -278,9 +288,13 @@ check("1.5", gap_1_5)
 #
 # $$D_{\mathrm{KL}}(p\,\|\,q)=\mathbb E_{p}\Big[\log\frac{p(x)}{q(x)}\Big]=-\int p(x)\log\frac{q(x)}{p(x)}\,dx\ \ge0$$
 #
-# Jensen gives the sign: $\mathbb E_p[-\log\frac qp]\ge-\log\mathbb E_p[\frac qp]=-\log1=0$. (Lecture 004 prints the integral without its minus sign. As printed it could never be positive.)
+# Nats: with the natural logarithm. Jensen gives the sign: $\mathbb E_p[-\log\frac qp]\ge-\log\mathbb E_p[\frac qp]=-\log\int q\,dx=0$. (Lecture 004 prints the integral without its minus sign. As printed it could never be positive.)
 #
-# For $p=\mathcal N(\mu_p,\sigma_p^2)$ and $q=\mathcal N(\mu_q,\sigma_q^2)$ take the logarithms. Only $\mathbb E_p[(x-\mu_p)^2]=\sigma_p^2$ and
+# For $p=\mathcal N(\mu_p,\sigma_p^2)$ and $q=\mathcal N(\mu_q,\sigma_q^2)$ the log ratio is
+#
+# $$\log\frac pq=\log\frac{\sigma_q}{\sigma_p}-\frac{(x-\mu_p)^2}{2\sigma_p^2}+\frac{(x-\mu_q)^2}{2\sigma_q^2}$$
+#
+# Average it over $p$. Only $\mathbb E_p[(x-\mu_p)^2]=\sigma_p^2$ and
 # $\mathbb E_p[(x-\mu_q)^2]=\sigma_p^2+(\mu_p-\mu_q)^2$ are needed:
 #
 # $$D_{\mathrm{KL}}(p\,\|\,q)=\log\frac{\sigma_q}{\sigma_p}+\frac{\sigma_p^2+(\mu_p-\mu_q)^2}{2\sigma_q^2}-\frac12$$
@@ -289,7 +303,7 @@ check("1.5", gap_1_5)
 
 # %%
 def kl_by_hand(mean_p, std_p, mean_q, std_q):
-    """The formula above, in nats."""
+    """The formula above, in nats. It takes standard deviations; the package's kl_gaussian takes variances."""
     return math.log(std_q / std_p) + (std_p**2 + (mean_p - mean_q) ** 2) / (2 * std_q**2) - 0.5
 
 
@@ -299,15 +313,18 @@ def log_normal(x, mean, std):
 
 
 n = 100_000
-for p, q in (((0.0, 1.0), (1.0, 2.0)), ((1.0, 2.0), (0.0, 1.0))):
+for name, p, q in (("KL(p||q)", (0.0, 1.0), (1.0, 2.0)), ("KL(q||p)", (1.0, 2.0), (0.0, 1.0))):
     draws = p[0] + p[1] * torch.randn(n, generator=generator)
     ratio = log_normal(draws, *p) - log_normal(draws, *q)
     package = kl_gaussian(p[0], p[1] ** 2, q[0], q[1] ** 2)
     bar = ratio.std() / n**0.5
-    print(f"formula {kl_by_hand(*p, *q):.3f}  package {package:.3f}  sampled {ratio.mean():.3f} ± {bar:.3f}")
+    formula = kl_by_hand(*p, *q)
+    print(f"{name}  formula {formula:.3f}  package {package:.3f}  sampled {ratio.mean():.3f} ± {bar:.3f}")
 
 # %% [markdown]
-# **Exercise 1.6.** $D_{\mathrm{KL}}\big(\mathcal N(0,1)\,\|\,\mathcal N(0,4)\big)$, in nats?
+# 0.443 against 1.307: the divergence is not symmetric.
+#
+# **Exercise 1.6.** $D_{\mathrm{KL}}\big(\mathcal N(0,1)\,\|\,\mathcal N(0,4)\big)$, in nats? (Three decimals.)
 
 # %% tags=["exercise:1.6"]
 # BEGIN SOLUTION
@@ -322,15 +339,15 @@ check("1.6", kl_1_6)
 #
 # $$D_{\mathrm{KL}}=\frac12\Big[d\Big(\log\frac{\sigma_2^2}{\sigma_1^2}+\frac{\sigma_1^2}{\sigma_2^2}-1\Big)+\frac{\|\mu_2-\mu_1\|^2}{\sigma_2^2}\Big]$$
 #
-# (Lecture 004 prints this without $d$. Test it with $d=2$, or count dimensions: the left side doubles when you copy the data, so the right side must.)
+# (Lecture 004 prints this without $d$. Two independent copies of the data double the divergence. A term without $d$ does not double.)
 #
 # With **equal** variances only the last term is left, and it is the same in both directions. The lecture's losses are all of this form:
 #
 # $$D_{\mathrm{KL}}\big(\mathcal N(\mu_p,\sigma^2\mathbf I)\,\|\,\mathcal N(\mu_q,\sigma^2\mathbf I)\big)=\frac{1}{2\sigma^2}\|\mu_p-\mu_q\|^2$$
 #
-# For full covariances $\Sigma_1,\Sigma_2$ (lecture 002, Appendix C), with $n$ dimensions:
+# For full covariances $\Sigma_1,\Sigma_2$ (lecture 002, Appendix C; given here without proof, the tests check it):
 #
-# $$D_{\mathrm{KL}}=\tfrac12\Big[(\mu_1-\mu_2)^{\!\top}\Sigma_2^{-1}(\mu_1-\mu_2)-\log\det(\Sigma_2^{-1}\Sigma_1)+\mathrm{tr}(\Sigma_2^{-1}\Sigma_1)-n\Big]$$
+# $$D_{\mathrm{KL}}=\tfrac12\Big[(\mu_1-\mu_2)^{\!\top}\Sigma_2^{-1}(\mu_1-\mu_2)-\log\det(\Sigma_2^{-1}\Sigma_1)+\mathrm{tr}(\Sigma_2^{-1}\Sigma_1)-d\Big]$$
 
 # %%
 d, var_1, var_2 = 3, 0.5, 2.0
@@ -344,7 +361,7 @@ without_d = (math.log(var_2 / var_1) + var_1 / var_2 - 1 + d / var_2) / 2
 print(f"as printed, without d    {without_d:.4f}")
 
 # %% [markdown]
-# **Exercise 1.7.** Write $D_{\mathrm{KL}}$ of two Gaussians with the same variance `var`, for means of any shape `(d,)`.
+# **Exercise 1.7.** Write $D_{\mathrm{KL}}$ of two Gaussians with the same variance `var`. The means have shape `(d,)`, for any $d$. Return one number.
 
 # %% tags=["exercise:1.7"]
 def kl_equal_variance(mean_p, mean_q, var):

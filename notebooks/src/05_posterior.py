@@ -56,7 +56,8 @@ alpha, beta, alpha_bar = toy.alpha, toy.beta, toy.alpha_bar
 #
 # **The question.** The forward step $q(x_t\mid x_{t-1})$ is known. Which law leads back?
 #
-# Bayes' rule, with everything conditioned on $x_0$. The Markov property removes $x_0$ from the first factor:
+# Bayes' rule, with everything conditioned on $x_0$. (Without $x_0$ the way back depends on the data, see section 7. With $x_0$, all is Gaussian.)
+# In the first factor $q(x_t\mid x_{t-1},x_0)=q(x_t\mid x_{t-1})$, by the Markov property:
 #
 # $$q(x_{t-1}\mid x_t,x_0)=q(x_t\mid x_{t-1})\;\frac{q(x_{t-1}\mid x_0)}{q(x_t\mid x_0)}$$
 #
@@ -83,7 +84,7 @@ print(f"integral {torch.trapezoid(bayes, grid):.6f}   mean {mean_grid:.6f}   var
 # %% alt="Three curves over x at t-1: the wide forward jump from x_0, the likelihood of the seen x_t, and their narrower product, the posterior, between them."
 fig, ax = plt.subplots()
 ax.plot(grid, jump, color=plots.COLORS["data"], label="$q(x_{t-1}|x_0)$: where the past points")
-ax.plot(grid, step, color=plots.COLORS["noised"], label="$q(x_t|x_{t-1})$: what the seen $x_t$ says")
+ax.plot(grid, step, color=plots.COLORS["noised"], label="$q(x_t|x_{t-1})$ over $x_{t-1}$: what $x_t$ says")
 ax.plot(grid, bayes, color=plots.COLORS["posterior"], linestyle=":", linewidth=3, label="posterior")
 ax.set(xlabel="$x_{t-1}$", ylabel="density", ylim=(0, None))
 ax.set_title("Two sources of knowledge, one sharper answer")
@@ -103,6 +104,8 @@ plt.show()
 #
 # $$A\,x_{t-1}^2-2B\,x_{t-1}+C,\qquad A=\frac{\alpha_t}{\beta_t}+\frac{1}{1-\bar\alpha_{t-1}},\qquad B=\frac{\sqrt{\alpha_t}\,x_t}{\beta_t}+\frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}$$
 #
+# This needs $t\ge2$: at $t=1$, $1-\bar\alpha_0=0$. There $x_{t-1}$ *is* the known $x_0$, and the final formulas will say so.
+#
 # **Complete the square** (lesson 01): a Gaussian with variance $1/A$ and mean $B/A$. Let the machine do both lines. It knows $\alpha_t$ and $\bar\alpha_{t-1}$; $\beta_t=1-\alpha_t$ and
 # $\bar\alpha_t=\alpha_t\bar\alpha_{t-1}$ follow.
 
@@ -117,9 +120,16 @@ B = sp.sqrt(a) * Xt / b + sp.sqrt(p) * X0 / (1 - p)
 rest = exponent - (A * X**2 - 2 * B * X)
 print("what is left is free of x_{t-1}:", sp.simplify(sp.diff(rest, X)) == 0)
 print("and completes the square exactly:", sp.simplify(rest - B**2 / A) == 0)
+print("1/A is the variance below:", sp.simplify(1 / A - (1 - p) / (1 - c) * b) == 0)
+mean_x0 = (sp.sqrt(a) * (1 - p) * Xt + sp.sqrt(p) * b * X0) / (1 - c)
+print("B/A is the mean below:", sp.simplify(B / A - mean_x0) == 0)
 
 # %% [markdown] tags=["claim:posterior-is-gaussian", "claim:posterior-variance", "claim:posterior-mean-x0"]
-# **Simplify.** $\alpha_t(1-\bar\alpha_{t-1})+\beta_t=1-\bar\alpha_t$, and so (Ho et al. Eq. 7)
+# **Simplify.** Since $\alpha_t(1-\bar\alpha_{t-1})+\beta_t=1-\bar\alpha_t$,
+#
+# $$A=\frac{\alpha_t(1-\bar\alpha_{t-1})+\beta_t}{\beta_t(1-\bar\alpha_{t-1})}=\frac{1-\bar\alpha_t}{\beta_t(1-\bar\alpha_{t-1})}$$
+#
+# Its inverse is $\tilde\beta_t$. Multiply $B$ by it: in the first term $\beta_t$ cancels, in the second $1-\bar\alpha_{t-1}$. This is Ho et al. Eq. 7:
 #
 # $$q(x_{t-1}\mid x_t,x_0)=\mathcal N\big(x_{t-1};\ \tilde\mu_t,\ \tilde\beta_t\mathbf I\big),\qquad
 # \tilde\beta_t=\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t$$
@@ -154,11 +164,11 @@ for name, value in printed.items():
     print(f"{name:30s} {value:9.6f}   misses the grid by {(value - mean_grid).abs():.3f}")
 
 # %% [markdown]
-# **Exercise 5.1.** $\alpha_1=\alpha_2=0.5$. What is $\tilde\beta_2$?
+# **Exercise 5.1.** $\alpha_1=0.9$ and $\alpha_2=0.8$. What is $\tilde\beta_2$? (Three digits.)
 
 # %% tags=["exercise:5.1"]
 # BEGIN SOLUTION
-variance_5_1 = (1 - 0.5) / (1 - 0.25) * 0.5
+variance_5_1 = (1 - 0.9) / (1 - 0.72) * 0.2
 # END SOLUTION
 check("5.1", variance_5_1)
 
@@ -168,7 +178,8 @@ check("5.1", variance_5_1)
 # $\tilde\mu_t$ is a fixed function of $x_t$ and $x_0$. $\tilde\beta_t$ contains neither: it is known before any image is seen. So the posterior has nothing to train. That is
 # what makes it a good **target**.
 #
-# **Predict before you run.** The forward step added variance $\beta_t$. Is the posterior wider or narrower? And what is it at $t=1$?
+# **Predict before you run.** The forward step added variance $\beta_t$. Is the posterior wider or narrower than that? And what is it at $t=1$?
+# (Compare $\bar\alpha_t$ with $\bar\alpha_{t-1}$ in the factor before $\beta_t$.)
 
 # %% alt="beta and beta-tilde against t for ten steps. Beta-tilde starts at exactly zero for t = 1, stays below beta, and approaches it for large t."
 ts = range(1, 11)
@@ -176,7 +187,7 @@ fig, ax = plt.subplots()
 ax.plot(ts, toy.beta[1:], "s-", color=plots.COLORS["noised"], label="$\\beta_t$, the step's own variance")
 ax.plot(ts, toy.beta_tilde[1:], "o:", color=plots.COLORS["posterior"], label="$\\tilde\\beta_t$, known $x_0$")
 ax.set(xlabel="t", ylim=(-0.02, 0.55))
-ax.set_title("Knowing x₀ always narrows the answer; at t = 1 nothing is left to ask")
+ax.set_title("The way back is narrower than the step; at t = 1 it is a point")
 ax.legend()
 plt.show()
 print(f"beta_tilde at t = 1: {toy.beta_tilde[1]:.1f}, at t = 10: {toy.beta_tilde[10] / toy.beta[10]:.3f} of beta")
@@ -186,7 +197,7 @@ print(f"beta_tilde at t = 1: {toy.beta_tilde[1]:.1f}, at t = 10: {toy.beta_tilde
 #
 # The slides call $\tilde\mu_t$ a linear interpolation (線性內插) of $x_t$ and $x_0$. An interpolation has weights that sum to 1. **Weigh it.** With $x_t=x_0=1$, an interpolation returns 1.
 #
-# With $u=\sqrt{\alpha_t}$ and $w=\sqrt{\bar\alpha_{t-1}}$ the sum of the weights is
+# With $u=\sqrt{\alpha_t}$ and $w=\sqrt{\bar\alpha_{t-1}}$ the sum of the weights has the numerator $(u+w)(1-uw)$ and the denominator $(1-uw)(1+uw)$:
 #
 # $$\frac{u(1-w^2)+w(1-u^2)}{1-u^2w^2}=\frac{u+w}{1+uw}\le1,\qquad\text{because}\quad1+uw-u-w=(1-u)(1-w)\ge0$$
 #
@@ -202,8 +213,8 @@ ax.plot(ts, w_x0, "o-", color=plots.COLORS["data"], label="weight of $x_0$")
 ax.plot(ts, w_xt + w_x0, "^--", color="0.2", label="their sum")
 ax.axhline(1, color="0.6", linewidth=0.8)
 ax.set(xlabel="t", ylim=(-0.05, 1.1))
-ax.set_title("The weights do not sum to 1: a combination, not an interpolation")
-ax.legend()
+ax.set_title("For t > 1 the weights sum to less than 1: no interpolation")
+ax.legend(loc="center right")
 plt.show()
 print(f"sum of the weights at t = 5: {w_xt[4] + w_x0[4]:.4f}")
 
@@ -227,7 +238,6 @@ check("5.2", sum_5_2)
 
 # %%
 E = sp.symbols("epsilon", real=True)
-mean_x0 = (sp.sqrt(a) * (1 - p) * Xt + sp.sqrt(p) * b * X0) / (1 - c)
 mean_eps = (Xt - b / sp.sqrt(1 - c) * E) / sp.sqrt(a)
 print("algebra:", sp.simplify(mean_x0.subs(X0, (Xt - sp.sqrt(1 - c) * E) / sp.sqrt(c)) - mean_eps) == 0)
 
@@ -237,7 +247,7 @@ for name, factor in (("1/√α_t", alpha[t].sqrt()), ("1/√ᾱ_t", alpha_bar[t]
     print(f"{name} in front {(inner / factor).item():.6f}   grid {mean_grid:.6f}")
 
 # %% [markdown]
-# **Exercise 5.3.** Write $\tilde\mu_t$ from $x_t$ and the noise.
+# **Exercise 5.3.** Write $\tilde\mu_t$ from $x_t$ and the noise $\epsilon$ of the whole jump (the table above), not the last step's.
 
 # %% tags=["exercise:5.3"]
 def mean_from_noise(xt, eps, alpha_t, alpha_bar_t):
@@ -252,7 +262,8 @@ check("5.3", mean_from_noise)
 # %% [markdown]
 # ## 6 · Ask the samples
 #
-# No algebra at all: walk a million chains from $x_0$ to $x_{t-1}$ and one step further. Keep those that land near the seen $x_t$. Their $x_{t-1}$ must follow the posterior.
+# No Bayes' rule here: draw a million $x_{t-1}$ with the forward jump, then take one step. Keep those that land within 0.02 of the seen $x_t$.
+# Their $x_{t-1}$ must follow the posterior, up to the width of that window.
 
 # %% alt="Histogram of the kept x at t-1 lies under the dotted curve of the posterior density."
 n = 1_000_000
@@ -269,15 +280,18 @@ ax.set_title("Chains that pass through $x_t$ were where the formula says")
 ax.legend()
 plt.show()
 print(f"kept {len(kept)}: mean {kept.mean():.3f} ± {bar:.3f}, formula {mu_tilde:.3f}")
+bar = kept.var() * (2 / len(kept)) ** 0.5
+print(f"variance {kept.var():.4f} ± {bar:.4f}, formula {beta_tilde:.4f}")
 
 # %% [markdown] tags=["claim:reverse-covariance-depends-on-xt"]
 # ## 7 · But we do not know $x_0$
 #
-# When we sample there is no $x_0$. The true reverse kernel averages the posterior over all $x_0$ that could have led to $x_t$. By the law of total variance
+# When we sample there is no $x_0$. The true reverse kernel averages the posterior over all $x_0$ that could have led to $x_t$. The law of total variance: the average of
+# the inner variances, plus the variance of the inner means. In $\tilde\mu_t$ only the $x_0$ term still varies, so
 #
 # $$\mathrm{Cov}(x_{t-1}\mid x_t)=\tilde\beta_t\mathbf I+\Big(\frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\Big)^2\mathrm{Cov}(x_0\mid x_t)$$
 #
-# It depends on $x_t$. DDPM uses a fixed $\sigma_t^2$ instead. **Predict:** for the data $\pm1$, at which $x_t$ is the true kernel widest?
+# It depends on $x_t$. DDPM replaces it by one number per step, $\sigma_t^2$. **Predict:** for the data $\pm1$, at which $x_t$ is the true kernel widest?
 
 # %%
 coin = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], std=0.0)  # x_0 is -1 or 1
@@ -289,6 +303,9 @@ _, cov = coin.reverse_moments(torch.zeros(1, 1), 500, small)
 print(f"1000 small steps, t = 500, x_t = 0: {cov.item() / small.beta_tilde[500]:.4f} of beta_tilde")
 
 # %% [markdown]
+# Widest at $x_t=0$, where both signs are equally likely. There the true kernel is a mixture of two Gaussians, not one. With 1000 small steps the extra term nearly vanishes
+# at $t=500$. Early steps can still differ greatly at $x_t=0$, but $x_t$ hardly ever goes there.
+#
 # ## What to remember
 #
 # * $q(x_{t-1}\mid x_t,x_0)$ is Gaussian. Its variance $\tilde\beta_t$ is fixed in advance, smaller than $\beta_t$, and 0 at $t=1$.
