@@ -247,7 +247,17 @@ def test_a_batch_too_large_for_one_piece_is_the_same(chain):
     data, xt = TwoBumps(4), torch.linspace(-2, 2, 60_000, dtype=torch.float64).reshape(-1, 4)
     whole = data.posterior_mean(xt, 1, chain)
     assert_close(whole[-3:], data.posterior_mean(xt[-3:], 1, chain), rtol=0, atol=1e-8)
+    t = torch.arange(len(xt)) % chain.T + 1  # a t for each row goes with its piece
+    each = data.posterior_mean(xt, t, chain)
+    assert_close(each[-3:], data.posterior_mean(xt[-3:], t[-3:], chain), rtol=0, atol=1e-8)
     assert data.posterior_mean(xt[:0], 1, chain).shape == (0, 4)
+
+
+def test_a_bump_stands_at_its_place():
+    data = TwoBumps(41)  # the grid points are the whole numbers from -20 to 20
+    assert_close(data.grid[data.bump(torch.tensor([-7.0, 13.0])).argmax(1)], torch.tensor([-7.0, 13.0]).double())
+    assert_close(data.bump(torch.tensor(13.0, dtype=torch.float64))[34], torch.tensor(math.exp(-0.5)).double(),
+                 rtol=1e-7, atol=0)
 
 
 def test_there_is_no_density():
