@@ -7,6 +7,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 import torch
 from numpy.polynomial.hermite_e import hermegauss
 
@@ -169,3 +170,20 @@ def grid(dimensions, half_width=9.0, n=301):
     """
     line = np.linspace(-half_width, half_width, n)
     return np.meshgrid(*[line] * dimensions, indexing="ij", sparse=True), (line[1] - line[0]) ** dimensions
+
+
+REGISTER = GaussianChain([0.3, 0.5], [0.8, 0.6], [0.0, 0.0])  # the two-step example of the register, x_0 = 0.7
+CHAINS = [
+    REGISTER,
+    GaussianChain([0.4, 0.2], [0.7, -0.5], [0.2, -0.4], "posterior", 0.25),
+    GaussianChain([0.1, 0.35, 0.2], [0.8, 0.5, 0.9], [0.1, -0.4, 0.3], "posterior", 0.3),
+    GaussianChain([0.05, 0.4, 0.15, 0.3, 0.25], [0.9, 0.7, 0.8, -0.2, 0.6], [0.0, 0.2, -0.1, 0.3, 0.5]),
+]
+POINTS = np.array([[0.7], [-1.3], [2.4]])  # x_0, (B, 1)
+IMAGES = np.array([[0.7, -1.2, 0.4], [2.0, 0.0, -0.3]])  # x_0, (B, 3)
+every_chain = pytest.mark.parametrize("chain", CHAINS)
+tables = pytest.mark.parametrize("table", [TableChain(0), TableChain(1, states=2, T=4), TableChain(2, states=4, T=2)])
+
+
+def close(got, want, tol=1e-10):
+    np.testing.assert_allclose(got, want, rtol=tol, atol=tol)

@@ -8,7 +8,22 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from exact_chains import GaussianChain, TableChain, batch, exact_terms, feed, grid, hermite, log_normal
+from exact_chains import (
+    IMAGES,
+    POINTS,
+    REGISTER,
+    GaussianChain,
+    TableChain,
+    batch,
+    close,
+    every_chain,
+    exact_terms,
+    feed,
+    grid,
+    hermite,
+    log_normal,
+    tables,
+)
 from scipy import integrate, stats
 from torch.distributions import Normal, kl_divergence
 
@@ -23,22 +38,7 @@ from ddpm_lesson import (
     q_step,
 )
 
-REGISTER = GaussianChain([0.3, 0.5], [0.8, 0.6], [0.0, 0.0])  # the two-step example of the register, x_0 = 0.7
 X0 = 0.7
-CHAINS = [
-    REGISTER,
-    GaussianChain([0.4, 0.2], [0.7, -0.5], [0.2, -0.4], "posterior", 0.25),
-    GaussianChain([0.1, 0.35, 0.2], [0.8, 0.5, 0.9], [0.1, -0.4, 0.3], "posterior", 0.3),
-    GaussianChain([0.05, 0.4, 0.15, 0.3, 0.25], [0.9, 0.7, 0.8, -0.2, 0.6], [0.0, 0.2, -0.1, 0.3, 0.5]),
-]
-POINTS = np.array([[0.7], [-1.3], [2.4]])  # x_0, (B, 1)
-IMAGES = np.array([[0.7, -1.2, 0.4], [2.0, 0.0, -0.3]])  # x_0, (B, 3)
-every_chain = pytest.mark.parametrize("chain", CHAINS)
-tables = pytest.mark.parametrize("table", [TableChain(0), TableChain(1, states=2, T=4), TableChain(2, states=4, T=2)])
-
-
-def close(got, want, tol=1e-10):
-    np.testing.assert_allclose(got, want, rtol=tol, atol=tol)
 
 
 def true_term(chain, x0, t):

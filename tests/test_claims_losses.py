@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from float64 import close, column, randn
 from torch.distributions import Normal, kl_divergence
-from torch.testing import assert_close
 
 from ddpm_lesson import (
     GaussianMixture,
@@ -46,19 +46,6 @@ every_sigma = pytest.mark.parametrize("sigma", ["posterior", "beta"])
 STANDARD_NORMAL = GaussianMixture([1.0], [[0.0]], 1.0)
 SIGNS = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.0)  # data +-1
 X0, XT, X0_HAT = 0.7, 1.2, 0.2  # the register's point
-
-
-def close(actual, expected, rtol=1e-10, atol=1e-12):
-    actual = actual if torch.is_tensor(actual) else torch.tensor(actual, dtype=torch.float64)
-    assert_close(actual, torch.as_tensor(expected, dtype=torch.float64), rtol=rtol, atol=atol)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def column(*values):
-    return torch.tensor(values, dtype=torch.float64)[:, None]
 
 
 def jump(betas, t):

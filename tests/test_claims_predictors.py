@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from float64 import close, column, randn
 from scipy.optimize import brentq
 from torch.distributions import Normal
 from torch.testing import assert_close
@@ -56,19 +57,6 @@ MAPS = {("mean", "x0"): mean_from_x0, ("mean", "eps"): mean_from_eps, ("x0", "ep
 SIGNS = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], 0.0)  # data +-1
 TRIANGLE = torch.tensor([[0.9, -0.3], [-0.6, 1.1], [-0.2, -0.8]], dtype=torch.float64)  # points of a 2-D data set
 TRIANGLE_WEIGHTS = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
-
-
-def close(actual, expected, rtol=1e-10, atol=1e-11):
-    actual = actual if torch.is_tensor(actual) else torch.tensor(actual, dtype=torch.float64)
-    assert_close(actual, torch.as_tensor(expected, dtype=torch.float64), rtol=rtol, atol=atol)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def column(*values):
-    return torch.tensor(values, dtype=torch.float64)[:, None]
 
 
 def log_normal(x, mean, var):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from float64 import close, column, randn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
-from torch.testing import assert_close
 
 from ddpm_lesson import (
     GaussianMixture,
@@ -40,19 +40,6 @@ MIXTURES = {  # weights, means, stds
     "plane": ([0.5, 0.2, 0.3], [[0.9, -0.3], [-0.6, 1.1], [-0.2, -0.8]], [0.3, 0.0, 0.5]),
 }
 every_mixture = pytest.mark.parametrize("mixture", MIXTURES)
-
-
-def close(actual, expected, rtol=1e-10, atol=1e-11):
-    actual = actual if torch.is_tensor(actual) else torch.tensor(actual, dtype=torch.float64)
-    assert_close(actual, torch.as_tensor(expected, dtype=torch.float64), rtol=rtol, atol=atol)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def column(*values):
-    return torch.tensor(values, dtype=torch.float64)[:, None]
 
 
 def jump(name, t):
