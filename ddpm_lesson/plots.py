@@ -20,6 +20,13 @@ LINES = {  # told apart without colour, too; the prior is a broad band that othe
     "model": {"linestyle": "-."},
     "posterior": {"linestyle": ":"},
 }
+SCHEDULES = {  # wherever schedules are compared
+    "constant": {"color": "0.55", "linestyle": "-"},
+    "linear": {"color": COLORS["noised"], "linestyle": "--"},
+    "quadratic": {"color": COLORS["model"], "linestyle": "-."},
+    "cosine": {"color": COLORS["data"], "linestyle": "-"},
+    "learned": {"color": COLORS["posterior"], "linestyle": ":"},
+}
 
 
 def draw_images(images, ax, rows=None, columns=None, artists=None):

@@ -92,7 +92,7 @@ plt.show()
 # | 00 Start here | where will this take me? | you are here |
 # | [01 Gaussians](01_gaussians.ipynb) | what can be computed exactly, and how? | ready |
 # | [02 Forward process](02_forward.ipynb) | how does an image turn into noise? | ready |
-# | 03 Schedules | how much noise, when? | planned |
+# | [03 Schedules](03_schedule.ipynb) | how much noise, when? | ready |
 # | 04 ELBO | what do we optimise, and why? | planned |
 # | [05 Posterior](05_posterior.ipynb) | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | ready |
 # | 06 Predictors | what should the network predict? | planned |
