@@ -88,7 +88,7 @@ def load(source, root=ROOT):
     cells = jupytext.reads(text, PERCENT).cells
     starts = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("# %%")]
     kinds = [cell.cell_type for cell in cells]
-    if not re.match(r"\d\d_", source.name) or len(starts) != len(cells) or kinds[:1] != ["markdown"]:
+    if not re.match(r"\d\d[a-z]?_", source.name) or len(starts) != len(cells) or kinds[:1] != ["markdown"]:
         raise BuildError(f"{path}:1: want NN_name.py: '# %% [markdown]' and the title first, '# %%' at cells only")
     code, badge = set_up(built(source)[1], root)
     cells[0].source = badge + cells[0].source

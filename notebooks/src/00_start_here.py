@@ -93,7 +93,8 @@ plt.show()
 # | [01 Gaussians](01_gaussians.ipynb) | what can be computed exactly, and how? | ready |
 # | [02 Forward process](02_forward.ipynb) | how does an image turn into noise? | ready |
 # | [03 Schedules](03_schedule.ipynb) | how much noise, when? | ready |
-# | 04 ELBO | what do we optimise, and why? | planned |
+# | [04 ELBO](04_elbo.ipynb) | what do we optimise, and why? | ready |
+# | [04b The terms of the bound](04b_elbo_terms.ipynb) | which parts does it have, and which of them matter? | ready |
 # | [05 Posterior](05_posterior.ipynb) | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | ready |
 # | 06 Predictors | what should the network predict? | planned |
 # | 07 Losses | what does training minimise? | planned |
