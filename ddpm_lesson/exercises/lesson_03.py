@@ -30,15 +30,18 @@ EXERCISES = {
     }, inputs=(torch.tensor([1.0, 0.9, 0.63, 0.21, 0.02]),), hint="ᾱ_t = (1 - β_t) ᾱ_{t-1}. Solve for β_t."),
     "3.4": Exercise(228, {
         "One step short: 0.98^227 is still above 0.01.": 227,
+        "Round up: T is a whole number.": math.log(0.01) / math.log(0.98),
         "That is where √ᾱ_T falls below 0.01.": 456,
         "Close: e^(-Σβ) is only a bound. Use the logarithm of 1 - β.": 231,
         "That is where the β's add up to 1. The α's multiply.": 50,
         "That is where ᾱ_T falls below 0.1.": 114,
-    }, hint="Solve 0.98^T = 0.01 with logarithms, and round up.", tolerance=0.001),
-    "3.5": Exercise(0.9, {
-        "That is the standard deviation.": 0.9**0.5,
-        "That is α_t.": 0.1,
-        "The measurement is scaled: x_t = √α_t x_{t-1} + noise, so its precision is α_t/β_t.": 1 / (1 + 1 / 0.9),
-        "That is the precision. The variance is one over it.": 1 / 0.9,
-    }, hint="Precisions add: 1 from the data, α_t/β_t from the step."),
+    }, hint="Solve 0.98^T = 0.01 with logarithms, and round up.", tolerance=1e-5),
+    "3.5": Exercise(1 / (1 / 4 + 1 / 9), {
+        "That is β_1, right only for data of variance 1.": 0.9,
+        "The precision of the data is 1/4: precisions are inverse variances.": 1 / (4 + 1 / 9),
+        "4 is a variance, not a standard deviation.": 1 / (1 / 16 + 1 / 9),
+        "The measurement is scaled: x_1 = √α_1 x_0 + noise, so its precision is α_1/β_1.": 1 / (1 / 4 + 1 / 0.9),
+        "That is the precision. The variance is one over it.": 1 / 4 + 1 / 9,
+        "That is the standard deviation.": (1 / (1 / 4 + 1 / 9)) ** 0.5,
+    }, hint="Precisions add: 1/4 from the data, α_1/β_1 from the step."),
 }

@@ -14,12 +14,14 @@ EXERCISES = {
         "log is the natural logarithm.": (_MEAN / math.log(10), _LOGS / math.log(10)),
         "That is the logarithm of the mean, twice.": (_MEAN, _MEAN),
         "The ELBO is a mean: divide the sum of the logarithms by 2.": (_MEAN, 2 * _LOGS),
+        "Take logarithms of both: of the mean, and of each ratio before the mean.": (0.5, 0.3),
     }, hint="log p is the logarithm of the mean ratio; the ELBO is the mean of its logarithm."),
     "4.2": Exercise((0.8, 0.75**0.5), {
         "The other way round: √α_1 minimises the bound.": (0.75**0.5, 0.8),
         "Take roots: θ multiplies x_1, and x_1 has √α_1 x_0 in it.": (0.64, 0.75),
         "The bound's best θ is √α_1, not α_1.": (0.64, 0.75**0.5),
         "The likelihood wants θ² + 1/4 = 1, the variance of the data.": (0.8, 0.75),
+        "That is the example's α_1 = 1/2.": (0.5**0.5, 0.75**0.5),
         "The likelihood does not see α_1: the model starts from its own prior N(0, 1).": (0.8, 0.8),
     }, hint="The bound: minimise 1 - 2θ√α_1 + θ². The likelihood: θ² + 1/4 = 1."),
     "4.3": Exercise(0.2, {
@@ -29,12 +31,14 @@ EXERCISES = {
         "The 2 of the cross term cancels the 2 under it.": 0.1,
         "β_t is a variance already.": 0.5 * 0.8 * 0.2**0.5 / 0.4,
         "The factor c = 0.5 of the model's mean is missing.": 0.8 * 0.2 / 0.4,
+        "Right size. Eq. 45 makes the bound larger, so the answer is positive.": -0.2,
     }, hint="c √α_{t+1} β_t / s."),
     "4.4": Exercise(4.0, {
         "Turn the ratio around: the numerators are q(x_{t-1} | x_0).": 0.25,
         "That is the last factor alone.": 0.2 / 0.15,
         "That is the first factor alone.": 1.2,
         "One factor is missing: the last is q(x_3 | x_0) / q(x_4 | x_0).": 3.0,
+        "One factor is missing: the first is q(x_1 | x_0) / q(x_2 | x_0).": 0.5 / 0.15,
         "The factors multiply. You added them.": 1.2 + 2.5 + 0.2 / 0.15,
     }, hint="Write the three factors side by side and cancel."),
     "4.5": Exercise((math.log(2) + 0.95 - 1) / 2, {

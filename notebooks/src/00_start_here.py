@@ -96,12 +96,12 @@ plt.show()
 # | [04 ELBO](04_elbo.ipynb) | what do we optimise, and why? | ready |
 # | [04b The terms of the bound](04b_elbo_terms.ipynb) | which parts does it have, and which of them matter? | ready |
 # | [05 Posterior](05_posterior.ipynb) | where was $x_{t-1}$, if $x_t$ and $x_0$ are known? | ready |
-# | 06 Predictors | what should the network predict? | planned |
-# | 07 Losses | what does training minimise? | planned |
-# | 08 Sampling | how does noise turn into an image? | planned |
+# | [06 Predictors](06_predictors.ipynb) | what should the network predict? | ready |
+# | [07 Losses](07_losses.ipynb) | what does training minimise? | ready |
+# | [08 Sampling](08_sampling.ipynb) | how does noise turn into an image? | ready |
 # | 09 A Transformer | can a network reach the best possible loss? | planned |
 # | 10 A UNet on MNIST | does it work on images? | planned |
-# | 11 Proofreading | which printed formulas are wrong, and how would you notice? | planned |
+# | [11 Proofreading](11_proofreading.ipynb) | which printed formulas are wrong, and how would you notice? | ready |
 #
 # ## How a lesson works
 #

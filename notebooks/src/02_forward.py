@@ -425,5 +425,7 @@ print(f"Var(x_5 | x_4) = {var:.4f}   Var(x_5 | x_4, x_6) = {var - cov**2 / var_n
 # * Nothing in the chain is learned, and $x_t$ has as many numbers as $x_0$. Those two facts make a DDPM a special hierarchical VAE (lesson 04).
 # * The chain ends at the prior only if $\bar\alpha_T\approx0$. Look at $\bar\alpha_T$ and at the KL before you sample.
 #
+# **Next:** [03 Schedules](03_schedule.ipynb).
+#
 # **References.** Lecture 000, slides named above. Ho, Jain and Abbeel 2020, *Denoising Diffusion Probabilistic Models*, Eq. 2 and 4.
 # Song et al. 2021, *Score-Based Generative Modeling through SDEs*, for VP and VE.

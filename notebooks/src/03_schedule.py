@@ -87,7 +87,7 @@ check("3.1", beta_3_1)
 # The offset $s$ keeps the first $\beta_t$ from being too small. Two traps:
 #
 # * The slide writes $\cos(\dots)^2$. Is the cosine squared, or its argument? **Decide** by putting $t=T$ in: $\bar\alpha_T$ must not be negative.
-# * $f(T)=0$. So the last $\beta$ would be exactly 1, and $1/\sqrt{\alpha_T}$ infinite. Every $\beta_t$ is therefore cut at 0.999. At $T=1000$ only the last one is touched.
+# * $f(T)=0$. So the last $\beta$ would be exactly 1, and $1/\sqrt{\alpha_T}$, by which the sampler of lesson 08 multiplies, infinite. Every $\beta_t$ is therefore cut at 0.999. At $T=1000$ only the last one is touched.
 
 # %%
 t, s = torch.arange(T + 1), 0.008
@@ -194,7 +194,7 @@ print(f"linear has less signal left at every t up to {int(lower.nonzero()[-1])}"
 
 # %% [markdown]
 # The slide is right when it compares the two schedules, and wrong if one reads it as "the linear schedule's own first steps are its largest". It also says that the early noise may make training
-# unstable, and that the cosine schedule trains more stably and samples better. These are experiences with networks. No theorem is behind them, and this lesson does not test them.
+# unstable, and that the cosine schedule trains more stably and samples better. That is experience with networks. No theorem is behind it, and this lesson does not test it.
 
 # %% [markdown]
 # ## 3 · When the chain misses the prior
@@ -232,7 +232,7 @@ fig.suptitle("The same exact denoiser; the schedule alone doubles the small mode
 plt.show()
 
 # %% [markdown]
-# At $T=150$ with $\beta$ up to 0.02 a fifth of the signal's power is still in $x_T$. That is the setting of lecture 004's first lab as many people run it. **Look at $\bar\alpha_T$ before you sample.**
+# At $T=50$ the left mode has 57 % of the samples instead of 30 %. At $T=150$, with a fifth of the signal's power still in $x_T$, it has 40 %. **Look at $\bar\alpha_T$ before you sample.**
 #
 # Try it: give `runs` a schedule of your own, predict the share, run.
 #
@@ -254,7 +254,7 @@ check("3.4", steps_3_4)
 # It prints $\delta=T/N_t$. With $N_t=T$ steps that is $\delta=1$, and the list runs $1,0,-1,\dots$ A list of $N$ equal steps from 1 to 0 needs $\delta=1/N$. (The print is right if $T$ means a time span of 1.)
 #
 # The first entry, $\alpha_0=1$, is not a step. The last one, $\alpha_N=0$, erases the image: $\bar\alpha_N=0$, and $q(x_N\mid x_0)=\mathcal N(0,\mathbf I)$ **exactly**. What does that cost?
-# The noise form of the reverse step divides by $\sqrt{\alpha_t}$. (So the package refuses $\beta_t=1$, and its cosine schedule is cut at 0.999.) The $x_0$ form of lesson 05 does not: its last step has the weights 0 for $x_N$ and $\sqrt{\bar\alpha_{N-1}}$ for $x_0$.
+# The usual reverse step (lesson 06, the noise form) divides by $\sqrt{\alpha_t}$. (So the package refuses $\beta_t=1$, and its cosine schedule is cut at 0.999.) The $x_0$ form of lesson 05 does not: its step at $t=N$, the first one of sampling, has the weights 0 for $x_N$ and $\sqrt{\bar\alpha_{N-1}}$ for $x_0$.
 
 # %%
 N = 10
@@ -263,7 +263,7 @@ alpha_bar = alpha.cumprod(0)
 print(f"abar_N = {alpha_bar[N]:.1f}   1/sqrt(alpha_N) = {1 / alpha[N].sqrt():.1f}")
 weight_xt = alpha[N].sqrt() * (1 - alpha_bar[N - 1]) / (1 - alpha_bar[N])
 weight_x0 = alpha_bar[N - 1].sqrt() * (1 - alpha[N]) / (1 - alpha_bar[N])
-print(f"weights of x_N and x_0 in the last step back: {weight_xt:.4f} and {weight_x0:.4f}")
+print(f"weights of x_N and x_0 in the step at t = N: {weight_xt:.4f} and {weight_x0:.4f}")
 
 # %% [markdown] tags=["claim:small-beta-gaussian-reverse"]
 # ## 5 · Why so many small steps?
@@ -277,7 +277,7 @@ print(f"weights of x_N and x_0 in the last step back: {weight_xt:.4f} and {weigh
 # The first factor, as a function of $x_{t-1}$, is a bell of width about $\sqrt{\beta_t}$. The second has two humps. **Small $\beta_t$:** the bell is so narrow that the second factor hardly changes
 # under it. The bell wins. **Large $\beta_t$:** the humps show.
 #
-# The *excess kurtosis* measures the shape: the fourth central moment over the squared variance, minus 3. It is 0 for a Gaussian and negative for two humps. Here $\bar\alpha_{t-1}=0.8$, and $x_t=-0.5$ lies between the humps.
+# The *excess kurtosis* measures the shape: the fourth central moment over the squared variance, minus 3. It is 0 for a Gaussian (though not only for a Gaussian) and negative for two humps of similar weight; two equal points have $-2$. Here $\bar\alpha_{t-1}=0.8$, and $x_t=-0.5$ lies between the humps.
 
 # %%
 grid = torch.linspace(-4, 4, 80_001)
@@ -308,9 +308,12 @@ fig.suptitle("The true reverse step turns Gaussian as β shrinks", y=1.08)
 plt.show()
 
 # %% [markdown]
-# How small is small? It depends on $x_{t-1}$. Take the data $\pm1$, a coin. The density of $x_{t-1}$ has two peaks of width $\sqrt{1-\bar\alpha_{t-1}}$, and the bell must be narrow beside them.
+# How small is small? It depends on $x_{t-1}$. Take the data $\pm1$, a coin, and $x_t=0$. Write $v=1-\bar\alpha_{t-1}$. The density of $x_{t-1}$ is proportional to $e^{-x^2/2v}\cosh(\sqrt{\bar\alpha_{t-1}}\,x/v)$.
+# At $x=0$ its logarithm has the second derivative $\bar\alpha_{t-1}/v^2-1/v$. If that is positive it bends up there, towards the two peaks. The logarithm of the bell bends down, by $(1-\beta_t)/\beta_t\approx1/\beta_t$. The bell wins if
 #
-# **Predict:** $\beta_t=0.001$ was ample above. Will it be ample at $\bar\alpha_{t-1}=0.99$, early in the chain?
+# $$\beta_t\ll\frac{(1-\bar\alpha_{t-1})^2}{\bar\alpha_{t-1}}$$
+#
+# **Predict:** the limit is 0.05 at $\bar\alpha_{t-1}=0.8$. Will $\beta_t=0.001$ do there? And at $\bar\alpha_{t-1}=0.99$?
 
 # %%
 for alpha_bar_prev, betas in ((0.8, (0.5, 0.25, 0.1, 0.01, 0.001)), (0.99, (0.001,))):
@@ -320,14 +323,14 @@ for alpha_bar_prev, betas in ((0.8, (0.5, 0.25, 0.1, 0.01, 0.001)), (0.99, (0.00
         print(f"abar_(t-1) = {alpha_bar_prev:.2f}   beta = {beta:5.3f}   excess kurtosis {kurtosis:.4f}")
 
 # %% [markdown]
-# It is not: $-1.62$ there, almost two points. Step by step the rule is $\beta_t\ll(1-\bar\alpha_{t-1})^2/\bar\alpha_{t-1}$ for these data. That is one reason to start with small steps. And at $t=1$, $1-\bar\alpha_0=0$:
+# At $\bar\alpha_{t-1}=0.99$ the limit is 0.0001, and $\beta_t=0.001$ is ten times too large: $-1.62$, almost two points. That is one reason to start with small steps. And at $t=1$, $1-\bar\alpha_0=0$:
 # for data on two points the last kernel, $q(x_0\mid x_1)$, is two points, however small $\beta_1$ is. There the data need a smooth density instead.
 #
-# **Exercise 3.5.** Data $\mathcal N(0,1)$ and one huge step, $\beta_t=0.9$. The true reverse step is Gaussian all the same (a product of two Gaussians). What is its variance? (Lesson 01, section 4.)
+# **Exercise 3.5.** Data $\mathcal N(0,4)$ and one huge first step, $\beta_1=0.9$. The true reverse step is Gaussian all the same (a product of two Gaussians). What is the variance of $q(x_0\mid x_1)$? (Lesson 01, section 4; three decimals.)
 
 # %% tags=["exercise:3.5"]
 # BEGIN SOLUTION
-variance_3_5 = 1 / (1 / 1 + (1 - 0.9) / 0.9)
+variance_3_5 = 1 / (1 / 4 + (1 - 0.9) / 0.9)
 # END SOLUTION
 check("3.5", variance_3_5)
 
@@ -370,7 +373,7 @@ print(f"entropy of the data: {entropy:.4f} nats")
 # %% [markdown]
 # **Predict before you run.** Ten steps only. We start from a constant schedule with $\bar\alpha_{10}=10^{-4}$. Will the learned $\beta_t$ rise or fall with $t$? Will $\bar\alpha_{10}$ be smaller than $10^{-4}$, or larger?
 
-# %% alt="Beta against t for ten steps. The constant start is a flat line at 0.6. The cosine rises from 0.06 to 0.999. The learned curve rises gently from 0.02 to 0.2."
+# %% alt="Beta against t for ten steps. The constant start is a flat line at 0.6. The cosine rises from 0.03 to 0.999. The learned curve rises gently from 0.02 to 0.2."
 start = constant_schedule(10, 1 - 1e-4 ** (1 / 10))
 theta = start.beta[1:].logit().requires_grad_()  # β = sigmoid(θ) stays in (0, 1)
 optimizer = torch.optim.Adam([theta], lr=0.05)
@@ -386,24 +389,24 @@ for (name, schedule), marker in zip(contest.items(), "so^", strict=True):
     ax.plot(range(1, 11), schedule.beta[1:], marker=marker, label=name, **plots.SCHEDULES[name])
     print(f"{name:9s} bound {mean_bound(schedule):.3f} nats   abar_T {schedule.alpha_bar[-1]:.4f}")
 ax.set(xlabel="t", ylabel="$\\beta_t$", xticks=range(1, 11))
-ax.set_title("Ten learned steps stay small, and stop half-way to the prior")
+ax.set_title("Ten learned steps stay small, and half of the signal is left at the end")
 ax.legend()
 plt.show()
 
 # %% [markdown]
-# The learned schedule has the lowest bound of the three by a wide margin, and it does something a person would not: it stops at $\bar\alpha_T\approx0.51$. Why may it?
+# The learned schedule halves the cosine's distance to the entropy, 0.13 nats against 0.24. And it does something a person would not: it stops at $\bar\alpha_T\approx0.51$. Why may it?
 #
-# These data have mean 0 and variance 1, and their humps are gone long before the signal is. $q(x_T)$ is close to $\mathcal N(0,1)$ even with half of the power left. Going on to $\bar\alpha_T=10^{-4}$ would spend steps on nothing, and
-# make the others coarser. The bound weighs the two. With the mixture of section 3, whose mean is 1, it would not stop there.
+# $L_T=-\frac12\log(1-0.51)=0.36$ nats does not look small. But it compares the prior with $q(x_T\mid x_0)$ for **one** $x_0$. Sampling cares about $q(x_T)$, the mixture over all $x_0$. These data have mean 0 and variance 1, and their humps are gone long before the signal is:
+# $q(x_T)$ is within 0.02 nats of $\mathcal N(0,1)$. Going on to $\bar\alpha_T=10^{-4}$ would spend steps on nothing and make the others coarser. The bound weighs the two. With the mixture of section 3, whose mean is 1, it would not stop there.
 #
-# Three remarks. DDPM does not do this: it fixes $\beta_t$ and learns the denoiser. A lower bound is a better code for the data, not always a better-looking sample. Lesson 04 lets $T$ grow, and the bound comes down to the entropy.
+# Two remarks. DDPM does not do this: it fixes $\beta_t$ and learns the denoiser. And a smaller $L$ means a shorter code for the data, not always a better-looking sample. With many steps the choice matters less: lesson 04b lets $T$ grow, and the bound comes down to the entropy.
 
 # %% [markdown]
 # ## What to remember
 #
 # * Judge a schedule by $\bar\alpha_t$: where it falls is where the noise is spent. Linear early, cosine in the middle.
-# * $\bar\alpha_T$ and the KL to the prior tell whether sampling may start from $\mathcal N(0,\mathbf I)$. A schedule made for $T=1000$ must be rescaled for a shorter chain.
-# * The true reverse step is Gaussian only in the limit of small $\beta_t$, and "small" is measured against $1-\bar\alpha_{t-1}$.
+# * A small $\bar\alpha_T$ guarantees that sampling may start from $\mathcal N(0,\mathbf I)$. It is sufficient; look at the KL before you go without it. A schedule made for $T=1000$ must be rescaled for a shorter chain.
+# * The true reverse step is Gaussian only in the limit of small $\beta_t$, and "small" is measured against $(1-\bar\alpha_{t-1})^2$.
 # * $\beta_t=1$ reaches the prior exactly and breaks the noise form. Schedules stop just short of it.
 #
 # **Next:** [04 ELBO](04_elbo.ipynb).

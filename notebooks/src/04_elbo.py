@@ -117,7 +117,7 @@ print(f"log p(x_0) {by_grid.log():.4f}: the average without its logarithm is ano
 #
 # **The question.** We could now average ratios and take the logarithm. Why does nobody?
 #
-# The ratio is a product of $T$ factors. With 1000 steps, and images, it ranges over hundreds of powers of ten. A few lucky chains carry the whole average.
+# The ratio is a product of $T$ factors. For images, and a model that is not yet good, the ratios of two chains differ by tens of powers of ten. A few lucky chains carry the whole average.
 #
 # So we let the logarithm go inside, where it turns the product into a sum. Jensen's inequality (lesson 01) says what that costs. The logarithm is concave, so
 #
@@ -129,7 +129,7 @@ print(f"log p(x_0) {by_grid.log():.4f}: the average without its logarithm is ano
 #
 # Several slides of lecture 000 have $\ge$ here. The habit that catches it: **a loss must bound what you care about from above.** Otherwise making it small proves nothing.
 #
-# **Predict before you run.** For $x_0=0.7$, $-\log p_\theta(x_0)=1.126$. Is $L$ larger or smaller?
+# **Predict before you run.** For $x_0=0.7$, $-\log p_\theta(x_0)=1.126$. By how much does $L$ exceed it: about 1, 0.1 or 0.01 nats?
 
 # %% alt="Histogram of log p over q for sampled chains. A line marks the mean, the ELBO, and just right of it another line marks the logarithm of the mean ratio, log p(x_0)."
 elbo = log_ratio.mean()
@@ -207,15 +207,18 @@ plt.show()
 #
 # Lecture 002 calls the two equivalent. **What do you think?** The gap depends on $\theta$ as well.
 #
-# Take $T=1$ and $\alpha_1=\tfrac12$, data $\mathcal N(0,1)$, and the model $p_\theta(x_0\mid x_1)=\mathcal N(\theta x_1,\tfrac14)$. The model's data have the variance $\theta^2+\tfrac14$, so the likelihood is best at $\theta^2=\tfrac34$.
-# The bound contains $\mathbb E(x_0-\theta x_1)^2=1-2\theta\sqrt{\alpha_1}+\theta^2$, least at $\theta=\sqrt{\alpha_1}$.
+# Take $T=1$ and $\alpha_1=\tfrac12$, data $\mathcal N(0,1)$, and the model $p_\theta(x_0\mid x_1)=\mathcal N(\theta x_1,\tfrac14)$. The model's data have the variance $\theta^2+\tfrac14$, so the likelihood is best at $\theta^2=\tfrac34$: there they are exactly $\mathcal N(0,1)$.
+#
+# For $T=1$ the ratio is $\frac{p(x_1)}{q(x_1\mid x_0)}\,p_\theta(x_0\mid x_1)$, so $L=D_{\mathrm{KL}}(q(x_1\mid x_0)\,\|\,p(x_1))-\mathbb E\log p_\theta(x_0\mid x_1)$. The first part has no $\theta$; averaged over the data it is $-\frac12\log(1-\alpha_1)$ (lesson 02, section 5). The second is
+#
+# $$\tfrac12\log(2\pi\cdot\tfrac14)+\frac{\mathbb E(x_0-\theta x_1)^2}{2\cdot\frac14},\qquad\mathbb E(x_0-\theta x_1)^2=1-2\theta\sqrt{\alpha_1}+\theta^2,\quad\text{least at }\theta=\sqrt{\alpha_1}$$
 
 # %% alt="Two curves against theta. The bound has its minimum at 0.71, the negative log-likelihood below it at 0.87."
 theta = torch.linspace(0.3, 1.2, 901)
 model_var = theta**2 + 0.25
 nll = (torch.log(2 * math.pi * model_var) + 1 / model_var) / 2  # E[-log p(x_0)], data N(0, 1)
 square = 1 - 2 * theta * 0.5**0.5 + theta**2
-L = -math.log(0.5) / 2 + (math.log(2 * math.pi * 0.25) + square / 0.25) / 2  # E[L_T] + E[-log p(x_0 | x_1)]
+L = -math.log(0.5) / 2 + (math.log(2 * math.pi * 0.25) + square / 0.25) / 2  # the two parts
 fig, ax = plt.subplots()
 ax.plot(theta, L, color=plots.COLORS["model"], linestyle="-.", label="the bound $L$")
 ax.plot(theta, nll, color=plots.COLORS["posterior"], linestyle=":", label="$-\\log p_\\theta$")
@@ -230,7 +233,7 @@ print(f"best theta: bound {theta[L.argmin()]:.3f}, likelihood {theta[nll.argmin(
 # %% [markdown]
 # Not equivalent: the bound is a **surrogate**. It is a good one where the gap can be made small, and lesson 04b shows the gap going to 0 as $T$ grows. To be careful: if the gap vanishes at a $\theta$ that maximises the likelihood, that $\theta$ minimises the bound too.
 #
-# **Exercise 4.2.** The same with $\alpha_1=0.64$. Give the best $\theta$ of the bound and of the likelihood, as a pair.
+# **Exercise 4.2.** The same with $\alpha_1=0.64$. Give the best positive $\theta$ of the bound and of the likelihood, as a pair.
 
 # %% tags=["exercise:4.2"]
 # BEGIN SOLUTION
@@ -247,14 +250,18 @@ check("4.2", best_thetas)
 #
 # $$\log\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}=\log\frac{p(x_T)\prod_{t=1}^T p_\theta(x_{t-1}\mid x_t)}{\prod_{t=1}^T q(x_t\mid x_{t-1})}=\log p(x_T)+\sum_{t=1}^T\log\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_t\mid x_{t-1})}$$
 #
-# This pairs step with step: the model's way from $t$ to $t-1$ over the chain's way from $t-1$ to $t$. Each factor of the sum is a density of another variable: above of $x_{t-1}$, below of $x_t$. We want to compare two densities of the **same** variable.
+# This pairs step with step: the model's way from $t$ to $t-1$ over the chain's way from $t-1$ to $t$. In each term, the density above is one of $x_{t-1}$, and the density below one of $x_t$. We want to compare two densities of the **same** variable.
 
 # %% [markdown] tags=["claim:elbo-split-consistency", "claim:expectation-drops-unused-variables", "claim:consistency-prior-matching"]
 # **Shift the pairing.** Take $p_\theta(x_0\mid x_1)$ and $q(x_T\mid x_{T-1})$ out of the products, and rename $t$ to $t+1$ in what is left above (Eq. 39-40):
 #
 # $$\prod_{t=2}^{T}p_\theta(x_{t-1}\mid x_t)=\prod_{t=1}^{T-1}p_\theta(x_t\mid x_{t+1})$$
 #
-# Now $p_\theta(x_t\mid x_{t+1})$ stands over $q(x_t\mid x_{t-1})$: two densities of $x_t$. Take the logarithm, then the expectation. **An expectation needs only the variables that occur in it**; the others integrate to 1. So (Eq. 41-44)
+# Now $p_\theta(x_t\mid x_{t+1})$ stands over $q(x_t\mid x_{t-1})$: two densities of $x_t$. Take the logarithm:
+#
+# $$\log\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}=\log p_\theta(x_0\mid x_1)+\log\frac{p(x_T)}{q(x_T\mid x_{T-1})}+\sum_{t=1}^{T-1}\log\frac{p_\theta(x_t\mid x_{t+1})}{q(x_t\mid x_{t-1})}$$
+#
+# Then the expectation. **An expectation needs only the variables that occur in it**; the others integrate to 1. So (Eq. 41-44)
 #
 # $$\mathrm{ELBO}=\mathbb E_{q(x_1\mid x_0)}\big[\log p_\theta(x_0\mid x_1)\big]+\mathbb E_{q(x_{T-1},x_T\mid x_0)}\Big[\log\frac{p(x_T)}{q(x_T\mid x_{T-1})}\Big]+\sum_{t=1}^{T-1}\mathbb E_{q(x_{t-1},x_t,x_{t+1}\mid x_0)}\Big[\log\frac{p_\theta(x_t\mid x_{t+1})}{q(x_t\mid x_{t-1})}\Big]$$
 #
@@ -268,12 +275,12 @@ check("4.2", best_thetas)
 # <details><summary>Answer</summary>
 #
 # Under $q(x_t\mid x_{t-1},x_{t+1})$. That is not $q(x_t\mid x_{t-1})$: the chain makes $x_{t+1}$ out of $x_t$, so $x_{t+1}$ tells something about $x_t$ (lesson 02, section 7). A divergence would average $x_t$ under $q(x_t\mid x_{t-1})$, as if $x_{t+1}$ had been
-# drawn from another chain.
+# drawn from another chain that passes through the same $x_{t-1}$.
 #
 # </details>
 
 # %% [markdown] tags=["claim:elbo-consistency-term"]
-# Our chain has one such term, at $t=1$. Compute all three terms from the sampled chains, and the third also as Eq. 45 has it: an $x_2$ from **another** chain with the same $x_0$.
+# Our chain has one such term, at $t=1$. Compute all three terms from the sampled chains, and the third also as Eq. 45 has it: an $x_2$ from **another** chain with the same $x_0$. (At $t=1$, $x_{t-1}$ is $x_0$ itself.)
 
 # %%
 reconstruction = log_p0(x0, x1).mean()
@@ -289,7 +296,7 @@ print(f"the difference {consistency - as_printed:.3f}")
 
 # %% [markdown]
 # The formula for the difference: for $p_\theta(x_t\mid x_{t+1})=\mathcal N(c\,x_{t+1},\,s)$ the exponent is $-(x_t-c\,x_{t+1})^2/2s$, and only its cross term $c\,x_t x_{t+1}/s$ knows whether the two belong to one chain. Given $x_{t-1}$, their covariance is
-# $\mathrm{Cov}(x_t,\sqrt{\alpha_{t+1}}\,x_t)=\sqrt{\alpha_{t+1}}\,\beta_t$. So Eq. 45 is too pessimistic by
+# $\mathrm{Cov}(x_t,\sqrt{\alpha_{t+1}}\,x_t)=\sqrt{\alpha_{t+1}}\,\beta_t$. So for $c>0$ Eq. 45 is too pessimistic (for $c<0$ it can even fall below $L$), by
 #
 # $$\frac{c\,\sqrt{\alpha_{t+1}}\,\beta_t}{s}\quad\text{per dimension:}\qquad\frac{0.6\cdot\sqrt{0.5}\cdot0.3}{0.5}=0.255$$
 #
@@ -315,9 +322,10 @@ plt.show()
 # %% [markdown] tags=["claim:two-variable-expectation"]
 # The names say what each term asks for. **Reconstruction**: from $x_1$, find $x_0$. **Prior matching**: the end looks like noise. **Consistency** (這兩個到達 $x_t$ 的路徑要一致): the way forward and the way back agree about $x_t$.
 #
-# The slides note a second flaw of this form, and here they are right: each consistency term needs an average over more than one variable ($x_{t-1},x_t,x_{t+1}$), so it is noisy, and the variables must come from one walk, not from jumps. **Can we avoid that?** Lesson 04b can, with one more use of Bayes' rule.
+# The slides note a second flaw of this form, and here they are right: each consistency term is an average over more than one variable ($x_{t-1},x_t,x_{t+1}$). No formula is left for any of the three averages, so all of them are sampled, and that is noisy. One jump is not enough either:
+# jump to $x_{t-1}$, then walk two steps. **Can we avoid that?** Lesson 04b can, with one more use of Bayes' rule.
 #
-# **Exercise 4.3.** By how much does Eq. 45 miss, if $p_\theta(x_t\mid x_{t+1})=\mathcal N(0.5\,x_{t+1},\,0.4)$, $\alpha_{t+1}=0.64$ and $\beta_t=0.2$, in one dimension?
+# **Exercise 4.3.** By how many nats is the bound on $-\log p_\theta(x_0)$ too large with Eq. 45, if $p_\theta(x_t\mid x_{t+1})=\mathcal N(0.5\,x_{t+1},\,0.4)$, $\alpha_{t+1}=0.64$ and $\beta_t=0.2$, in one dimension?
 
 # %% tags=["exercise:4.3"]
 # BEGIN SOLUTION

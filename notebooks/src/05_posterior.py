@@ -187,7 +187,7 @@ fig, ax = plt.subplots()
 ax.plot(ts, toy.beta[1:], "s-", color=plots.COLORS["noised"], label="$\\beta_t$, the step's own variance")
 ax.plot(ts, toy.beta_tilde[1:], "o:", color=plots.COLORS["posterior"], label="$\\tilde\\beta_t$, known $x_0$")
 ax.set(xlabel="t", ylim=(-0.02, 0.55))
-ax.set_title("The way back is narrower than the step; at t = 1 it is a point")
+ax.set_title("With x_0 known, the way back is narrower than the step; at t = 1 a point")
 ax.legend()
 plt.show()
 print(f"beta_tilde at t = 1: {toy.beta_tilde[1]:.1f}, at t = 10: {toy.beta_tilde[10] / toy.beta[10]:.3f} of beta")
@@ -303,13 +303,15 @@ _, cov = coin.reverse_moments(torch.zeros(1, 1), 500, small)
 print(f"1000 small steps, t = 500, x_t = 0: {cov.item() / small.beta_tilde[500]:.4f} of beta_tilde")
 
 # %% [markdown]
-# Widest at $x_t=0$, where both signs are equally likely. There the true kernel is a mixture of two Gaussians, not one. With 1000 small steps the extra term nearly vanishes
-# at $t=500$. Early steps can still differ greatly at $x_t=0$, but $x_t$ hardly ever goes there.
+# Widest at $x_t=0$, where both signs are equally likely; there it is even wider than $\beta_t$. For these data and $t\ge2$ the true kernel is a mixture of two Gaussians, not one. With 1000 small steps the extra term nearly vanishes
+# at $t=500$. Early steps differ greatly at $x_t=0$ (at $t=10$ the variance is 92 times $\tilde\beta_t$), but $x_t$ hardly ever goes there.
 #
 # ## What to remember
 #
-# * $q(x_{t-1}\mid x_t,x_0)$ is Gaussian. Its variance $\tilde\beta_t$ is fixed in advance, smaller than $\beta_t$, and 0 at $t=1$.
-# * Its mean combines $x_t$ and $x_0$. The weights sum to less than 1.
+# * $q(x_{t-1}\mid x_t,x_0)$ is Gaussian. Its variance $\tilde\beta_t$ is fixed in advance, smaller than the step's $\beta_t$, and 0 at $t=1$.
+# * Its mean combines $x_t$ and $x_0$. For $t>1$ the weights sum to less than 1.
 # * With the noise: $\tilde\mu_t=(x_t-\beta_t\,\epsilon/\sqrt{1-\bar\alpha_t})/\sqrt{\alpha_t}$. One step back, so $\alpha_t$, not $\bar\alpha_t$.
+#
+# **Next:** [06 Predictors](06_predictors.ipynb).
 #
 # **References.** Ho et al. 2020, Eq. 6, 7, 11. Lectures 000, 002, 003 and 004, places named above.
