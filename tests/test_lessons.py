@@ -9,9 +9,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from ddpm_lesson.exercises import EXERCISES
 from ddpm_lesson.register import claims
 
 ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "notebooks" / "src").glob("*.py"))
 STUDENT = sorted((ROOT / "notebooks" / "student").glob("*.ipynb"))
 
 
@@ -53,10 +55,15 @@ def test_the_map_and_the_readme_link_every_lesson_that_exists_and_no_other():
         assert (ROOT / link).exists(), link
 
 
-def test_a_cell_teaches_claims_of_the_register():
+def test_every_claim_of_the_register_is_taught_in_a_cell_and_no_other():
     cells = [cell for path in (ROOT / "notebooks").glob("*.ipynb") for cell in nbformat.read(path, 4).cells]
     taught = [tag[6:] for cell in cells for tag in cell.metadata.get("tags", []) if tag.startswith("claim:")]
-    assert taught and set(taught) <= set(claims())
+    assert set(taught) == set(claims())
+
+
+def test_the_lessons_ask_at_least_25_questions_that_check_can_answer():
+    tags = re.findall(r'tags=\["exercise:([\d.]+)"\]', "".join(p.read_text("utf-8") for p in SOURCES))
+    assert len(tags) >= 25 and sorted(tags) == sorted(EXERCISES)
 
 
 def test_the_readme_shows_a_figure_of_a_lesson_as_it_is_built_today():
