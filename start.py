@@ -209,6 +209,7 @@ def pages(args):
         sys.stdout.flush()
         code = subprocess.call([python, "-m", "nbconvert", "--execute", "--to", "html", "--log-level", "ERROR",
                                 "--template", "classic",  # the default one drops the pictures' alt text
+                                "--ExecutePreprocessor.store_widget_state=False",  # a page shows an explorer's picture
                                 "--KernelManager.transport_encryption=auto",  # without, every kernel warns of it
                                 "--output-dir", "pages", lesson])
         (failed if code else done).append(name)

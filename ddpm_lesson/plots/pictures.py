@@ -1,32 +1,9 @@
-"""The course's figures: each function draws on the axes it is given and returns the artists.
-
-Given the artists of an earlier call, a function updates them in place. One colour per role, through every lesson.
-"""
+"""Images, densities and the forward process."""
 
 import numpy as np
 import torch
 
-COLORS = {  # Okabe and Ito's colours: told apart by colour-blind readers, and of different lightness in greyscale
-    "data": "#0072B2",
-    "noised": "#E69F00",
-    "prior": "#7F7F7F",
-    "model": "#D55E00",
-    "posterior": "#009E73",
-}
-LINES = {  # told apart without colour, too; the prior is a broad band that others are drawn over
-    "data": {"linestyle": "-"},
-    "noised": {"linestyle": "-"},
-    "prior": {"linestyle": "-", "linewidth": 6, "alpha": 0.4},
-    "model": {"linestyle": "-."},
-    "posterior": {"linestyle": ":"},
-}
-SCHEDULES = {  # wherever schedules are compared
-    "constant": {"color": "0.55", "linestyle": "-"},
-    "linear": {"color": COLORS["noised"], "linestyle": "--"},
-    "quadratic": {"color": COLORS["model"], "linestyle": "-."},
-    "cosine": {"color": COLORS["data"], "linestyle": "-"},
-    "learned": {"color": COLORS["posterior"], "linestyle": ":"},
-}
+from .roles import COLORS, LINES
 
 
 def draw_images(images, ax, rows=None, columns=None, artists=None):
