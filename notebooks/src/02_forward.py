@@ -33,6 +33,7 @@ from ddpm_lesson import (
     q_step,
     ve_sample,
     vp_to_ve,
+    widgets,
 )
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits, mnist
@@ -44,7 +45,7 @@ images, labels = digits() if DATA == "digits" else mnist("test")  # (N, 1, H, W)
 generator = torch.Generator().manual_seed(2)
 print(schedule)
 
-# %% [markdown] tags=["claim:alpha-beta-notation", "claim:sequence-notation", "claim:schedule-array-length", "claim:mnist-dimension"]
+# %% [markdown] tags=["claim:alpha-beta-notation", "claim:sequence-notation", "claim:schedule-array-length", "claim:mnist-dimension", "claim:forward-kernel", "claim:forward-step-sampling", "claim:beta-range", "claim:forward-chain-factorization"]
 # ## The symbols
 #
 # | symbol | code | meaning |
@@ -61,8 +62,7 @@ print(schedule)
 # The tables have $T+1$ entries, so `alpha_bar[t]` is the slide's $\bar\alpha_t$. There is no shift by one to remember.
 #
 # In $\mathcal N(x;\mu,\sigma^2\mathbf I)$ the last entry is a variance. This lesson turns on that.
-
-# %% [markdown] tags=["claim:forward-kernel", "claim:forward-step-sampling", "claim:beta-range", "claim:forward-chain-factorization"]
+#
 # ## 1 · One step
 #
 # **The question.** We want a chain that forgets the image. Each step may change it only a little. What should a step do?
@@ -262,6 +262,8 @@ plt.show()
 # * $\bar\alpha_t/(1-\bar\alpha_t)$ is the signal-to-noise ratio, `schedule.snr`.
 #
 # **Predict before you run.** The amplitude falls to a half at some $t$. Has the power fallen to a half earlier or later? (The dots use the toy data, whose variance is 1.)
+#
+# Below the figure the same chain has sliders. **Move them, but predict first:** at which $t$ do you lose the digit? Does another noise seed change that? Do the points below the density tell whether they walked or jumped?
 
 # %% alt="Alpha-bar and its root fall from 1 to 0 over t. The root lies above. Dots of measured squared correlation sit on the alpha-bar curve."
 ts = torch.arange(0, T + 1, 10)[1:]
@@ -281,6 +283,9 @@ ax.legend()
 plt.show()
 for name, kept in (("power", alpha_bar), ("amplitude", alpha_bar.sqrt())):
     print(f"{name} below one half from t = {int((kept < 0.5).nonzero()[0])}")
+
+# %% tags=["nbval-ignore-output"] alt="Three panels at t = 20: a digit, the digit under noise, and the exact density of the toy data at this t with noised points below it."
+widgets.forward_explorer()
 
 # %% [markdown] tags=["claim:forward-converges-to-normal", "claim:terminal-marginal-gap", "claim:terminal-prior-standard-normal"]
 # ## 5 · Is the end of the chain really noise?

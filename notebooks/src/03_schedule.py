@@ -35,6 +35,7 @@ from ddpm_lesson import (
     q_sample,
     quadratic_schedule,
     sample,
+    widgets,
 )
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits
@@ -44,7 +45,7 @@ T = 1000
 mixture = GaussianMixture(weights=[0.3, 0.7], means=[[-1.479], [0.634]], std=0.25)  # mean 0, variance 1
 generator = torch.Generator().manual_seed(3)
 
-# %% [markdown]
+# %% [markdown] tags=["claim:schedule-choices", "claim:linear-schedule"]
 # ## The symbols
 #
 # | symbol | code | meaning |
@@ -54,8 +55,7 @@ generator = torch.Generator().manual_seed(3)
 # | $q(x_t)$ | `mixture.noised(t, schedule)` | the density of $x_t$ over all data, not of one image |
 # | $q(x_{t-1}\mid x_t)$ | | the **true** reverse step: where was the chain, if we know the data but not this $x_0$? |
 # | $p(x_T)=\mathcal N(0,\mathbf I)$ | | the prior, from which sampling starts |
-
-# %% [markdown] tags=["claim:schedule-choices", "claim:linear-schedule"]
+#
 # ## 1 · Five ways to choose
 #
 # **The question.** A chain has $T$ steps. How much noise should each add?
@@ -69,8 +69,7 @@ generator = torch.Generator().manual_seed(3)
 #
 # Watch the $t-1$. The slide prints $10^{-4}+\frac tT(0.02-10^{-4})$. That attains $10^{-4}$ at $t=0$, which is not a step. At $T=1000$ the slip is small
 # ($\beta_1=0.00012$), at $T=10$ it is not ($\beta_1=0.0021$, twenty times too large).
-
-# %% [markdown]
+#
 # **Exercise 3.1.** A linear schedule with $T=5$, $\beta_1=0.1$ and $\beta_5=0.3$. What is $\beta_2$?
 
 # %% tags=["exercise:3.1"]
@@ -155,10 +154,9 @@ check("3.3", betas_for)
 image = digits()[0][1:2]
 times = [0, 100, 200, 300, 400, 500, 700, 1000]
 eps = torch.randn(image.shape, generator=torch.Generator().manual_seed(7))  # one noise for all pictures
-rows = [
-    torch.cat([image] + [q_sample(image, t, schedules[name], noise=eps) for t in times[1:]])
-    for name in ("linear", "cosine")
-]
+rows = []
+for schedule in (schedules["linear"], schedules["cosine"]):
+    rows.append(torch.cat([image] + [q_sample(image, t, schedule, noise=eps) for t in times[1:]]))
 fig, ax = plt.subplots(figsize=(7.5, 2.4))
 plots.draw_images(torch.stack(rows), ax, rows=["linear", "cosine"], columns=[f"t = {t}" for t in times])
 ax.set_title("The cosine schedule keeps the digit for about twice as many steps")
@@ -223,8 +221,7 @@ for name, schedule in runs.items():
 # %% alt="Histograms of samples at T = 50 over the density of the data. With the unscaled schedule the left mode is twice as high as it should be; with the rescaled schedule both modes match."
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2), sharey=True)
 for ax, name in zip(axes, ("T = 50", "T = 50, β × 20"), strict=True):
-    x = samples[name][:, 0]
-    ax.hist(x, bins=60, range=(-2, 3.5), density=True, color=plots.COLORS["model"], alpha=0.6, label="samples")
+    ax.hist(samples[name][:, 0], bins=60, range=(-2, 3.5), density=True, color=plots.COLORS["model"], alpha=0.6, label="samples")
     plots.draw_density(moved, ax, "data", "data", x=torch.linspace(-2, 3.5, 401))
     ax.set(title=f"{name}: ᾱ_T = {runs[name].alpha_bar[-1]:.5f}", ylabel="density" if name == "T = 50" else "")
 axes[1].legend(loc="upper left")
@@ -234,8 +231,12 @@ plt.show()
 # %% [markdown]
 # At $T=50$ the left mode has 57 % of the samples instead of 30 %. At $T=150$, with a fifth of the signal's power still in $x_T$, it has 40 %. **Look at $\bar\alpha_T$ before you sample.**
 #
-# Try it: give `runs` a schedule of your own, predict the share, run.
-#
+# **Move it, but predict first.** With which kind is $\bar\alpha_{300}$ largest? Linear, $T=50$: what will the line below the picture say? To which $\beta_T$ must you go to make it fall silent? How small may $T$ be with the cosine?
+
+# %% tags=["nbval-ignore-output"] alt="Six panels for the cosine schedule at t = 300 of 1000: beta, alpha-bar, the signal-to-noise ratio and the posterior's standard deviation with a dot at t, a noisy digit, and the density of the mixture at t."
+widgets.schedule_explorer()
+
+# %% [markdown]
 # **Exercise 3.4.** A constant schedule with $\beta_t=0.02$. What is the smallest $T$ with $\bar\alpha_T<0.01$? (A whole number.)
 
 # %% tags=["exercise:3.4"]

@@ -32,6 +32,7 @@ from ddpm_lesson import (
     posterior_mean_var,
     q_sample,
     q_step,
+    widgets,
 )
 from ddpm_lesson.checks import check
 
@@ -226,6 +227,12 @@ print(f"sum of the weights at t = 5: {w_xt[4] + w_x0[4]:.4f}")
 sum_5_2 = (0.8 + 0.5) / (1 + 0.8 * 0.5)
 # END SOLUTION
 check("5.2", sum_5_2)
+
+# %% [markdown]
+# **Move it, but predict first.** Push $x_t$ to the right: does the posterior move as far as $x_t$ does? Which of its properties does not change at all? Which slider changes its width? What is left at $t=1$?
+
+# %% tags=["nbval-ignore-output"] alt="Three panels at t = 5: the Gaussians of Bayes' rule and the posterior between them, the weights of x_t and x_0 against t, and beta-tilde below beta."
+widgets.posterior_explorer()
 
 # %% [markdown] tags=["claim:posterior-mean-epsilon"]
 # ## 5 · The same mean, said with the noise

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from ddpm_lesson import GaussianMixture, Schedule, linear_schedule, plots, predictors, q_sample
+from ddpm_lesson import GaussianMixture, Schedule, linear_schedule, plots, predictors, q_sample, widgets
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits
 
@@ -36,7 +36,7 @@ alpha, beta, alpha_bar = toy.alpha, toy.beta, toy.alpha_bar
 t, xt = 5, torch.tensor([[-0.4]])  # the example of this lesson
 a, b = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()  # the jump: a x_0 + b ε
 
-# %% [markdown]
+# %% [markdown] tags=["claim:mean-predictor", "claim:mu-theta-sees-xt-only"]
 # ## The symbols
 #
 # | symbol | code | meaning |
@@ -50,8 +50,7 @@ a, b = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()  # the jump: a x_0 + b ε
 # | $\mathbb E[x_0\mid x_t]$ | `mixture.posterior_mean` | the average of that law |
 #
 # The data are the two humps of lesson 02. A star, as in $\epsilon^*$, marks the best possible function.
-
-# %% [markdown] tags=["claim:mean-predictor", "claim:mu-theta-sees-xt-only"]
+#
 # ## 1 · What may the network see?
 #
 # **The question.** Lesson 05 told us where the chain was one step ago, if we know $x_0$: $\mathcal N(\tilde\mu_t(x_t,x_0),\tilde\beta_t\mathbf I)$. When we generate there is no $x_0$. What takes its place?
@@ -270,7 +269,7 @@ print(f"variance of x_0 that x_t leaves open, on average {left:.3f}")
 # The slides explain the expected value as the one that is most likely on average (平均來說最可能), and once more as the most likely direction (最可能的去噪方向). Test it on the coin.
 # At $x_t=0$ the conditional mean is $\tanh0=0$. The probability that $x_0=0$ is zero. **The mean need not be a possible $x_0$ at all.**
 #
-# The **mode** is the most likely $x_0$, the peak of $q(x_0\mid x_t)$ (also called MAP, the maximum a posteriori). **Predict before you run.** Let $x_t$ move from left to right. The mode must change from the left hump to the right one. Slowly or at once? And the mean?
+# The **mode** is the most likely $x_0$, the peak of $q(x_0\mid x_t)$ (also called MAP, the maximum a posteriori). **Predict before you run.** Let $x_t$ move from left to right. The mode must change from the left hump to the right one. Slowly or at once? And the mean? Then move $x_t$ yourself, at small and at large $t$: when is the mean a possible $x_0$?
 
 # %% alt="Dots in two horizontal bands around -1.5 and 0.6, x_0 against x_t. The exact mean rises smoothly from one band to the other; the mode jumps between them near x_t = -0.6."
 line = torch.linspace(-2.5, 2, 451)[:, None]
@@ -286,9 +285,11 @@ ax.set(xlabel="$x_t$", ylabel="$x_0$", xlim=(-2.5, 2))
 ax.set_title("The mode jumps from crowd to crowd; the mean walks through the gap")
 ax.legend(loc="lower right")
 plt.show()
-at_mean = exact[(grid - mean_x0).abs().argmin()]
-print(f"at x_t = -0.4: mean {mean_x0:.3f}, mode {grid[exact.argmax()]:.3f}", end="")
-print(f"; density of x_0 there {at_mean:.3f} and {exact.max():.3f}")
+there = f"density of x_0 there {exact[(grid - mean_x0).abs().argmin()]:.3f} and {exact.max():.3f}"
+print(f"at x_t = -0.4: mean {mean_x0:.3f}, mode {grid[exact.argmax()]:.3f}; {there}")
+
+# %% tags=["nbval-ignore-output"] alt="Three panels at t = 30 and x_t = -0.4: the exact mean of x_0 at every x_t, the two humps of x_0 given this x_t with its mean in the gap between them, and a triangle with the values of x_0, noise and mean."
+widgets.predictor_explorer()
 
 # %% [markdown]
 # So the mean can be a bad **image**: a blur, a point in the gap. It is a good **direction**: lesson 08 takes only a small step towards it, and then asks again.

@@ -24,6 +24,7 @@ import torch
 
 from ddpm_lesson import GaussianMixture, Schedule, elbo_terms, linear_schedule, loss_weight, plots, predictors, q_sample
 from ddpm_lesson.checks import check
+from ddpm_lesson.widgets import loss_explorer
 
 torch.set_default_dtype(torch.float64)
 toy = Schedule([0.05 * s for s in range(1, 11)])
@@ -52,8 +53,7 @@ column = grid[:, None]  # the same as 4001 points with one entry each
 # | $\mathcal U\{1..T\}$ | `torch.randint(1, T + 1, ...)` | each of $1..T$ equally likely |
 #
 # Three schedules: `toy` ($T=10$), `hundred` ($T=100$) and the paper's own, `paper` ($T=1000$). The short tables above, such as `beta`, are those of `toy`.
-
-# %% [markdown]
+#
 # ## 1 · From a KL to a squared error
 #
 # **The question.** For every $t\ge2$ the bound asks how far the model's step is from the posterior. Both are Gaussian:
@@ -242,6 +242,12 @@ plt.show()
 # %% [markdown]
 # Errors at small $t$ cost most, for all three. But the weight of $x_0$ falls by ten orders of magnitude, that of $\epsilon$ by two only, and then it rises again.
 #
+# **Move it** (mixture, $T=100$). A weight is one half of the story; the error that is left at $t$ is the other. Predict before you change the choice: by which $t$ has the weighted sum reached half of its total, and by which $t$ the sum without weights?
+
+# %% tags=["nbval-ignore-output"] alt="Three panels over t for the noise predictor: its weight in the bound, the error of the exact denoiser, and the share of the loss reached up to t, which rises sooner with the weights of the bound than without."
+loss_explorer()
+
+# %% [markdown]
 # **Exercise 7.2.** $\bar\alpha_{t-1}=0.5$, $\bar\alpha_t=0.2$, $\sigma_t^2=\tilde\beta_t$. A guess misses the **noise** by $\|\epsilon_\theta-\epsilon\|^2=0.2$. How large is the KL of this step, in nats? (You need no computer.)
 
 # %% tags=["exercise:7.2"]
@@ -298,25 +304,24 @@ for s, ax in zip((toy, hundred), axes, strict=True):
     for sigma, style, color in (("posterior", "o:", "posterior"), ("beta", "s-", "noised")):
         parts = elbo_terms(mixture.denoiser(s), x0, s, sigma=sigma, generator=generator)
         L_T, L_t, L_0, total = (values.mean(-1) for values in (*parts, parts.total))
-        bar = parts.total.std() / 20_000**0.5
         print(f"T = {s.T:3d} {sigma:9s}  L_T {L_T:.2f}   sum of L_(t-1) {L_t.sum():.2f}", end="")
-        print(f", of which L_1 {L_t[2]:.2f}   L_0 {L_0:.2f}   total {total:.2f} ± {bar:.2f}")
+        print(f", of which L_1 {L_t[2]:.2f}   L_0 {L_0:.2f}   total {total:.2f} ± {parts.total.std() / 20_000**0.5:.2f}")
         running = torch.cat([L_T[None], L_t[2:].flip(0), L_0[None]]).cumsum(0)  # L_T, ..., L_1, L_0
         ax.plot(range(s.T, -1, -1), running, style, ms=4, color=colors[color], label=sigma)
     ax.axhline(entropy, color="0.2", linestyle="--", label=f"entropy {entropy:.2f}")
     ax.set(xlabel="index of the last term added", xlim=(min(s.T, 30), -0.5))
-axes[0].set(ylabel="sum so far, nats", title="T = 10: most is added at small t")
+axes[0].set(ylabel="sum so far, nats (right: bits)", title="T = 10: most is added at small t")
 axes[1].set_title("T = 100, the end: $\\beta_t$ nearly gets to the entropy")
+axes[1].secondary_yaxis("right", functions=(lambda nats: nats / 0.693, lambda bits: bits * 0.693))
 axes[0].legend(title="$\\sigma_t^2$")
 plt.show()
 
-# %% [markdown]
+# %% [markdown] tags=["claim:simple-loss", "claim:weights-do-not-move-the-minimiser"]
 # $L_0$ is negative here: a narrow density at $x_0$ can exceed 1. $L_T$ and every $L_{t-1}$ are KLs, so they are not.
 #
 # With $\beta_t$ the total at $T=100$ is 0.69 nats (1.00 bits), and the entropy is 0.64. With $\tilde\beta_t$ it is 1.75, more than with ten steps. Look at $L_1$, the step $t=2$: 1.41 nats, the last step up of the dotted curve. By section 2 it is
 # $\frac12(s_2/\tilde\beta_2-1)$, so the best variance $s_2$ is 3.8 times $\tilde\beta_2$. $\beta_2$ is nearly right: $\beta_2/\tilde\beta_2=(1-\bar\alpha_2)/(1-\bar\alpha_1)\approx(0.001+0.003)/0.001=4$. For data that are a single point it would be the other way round.
-
-# %% [markdown] tags=["claim:simple-loss", "claim:weights-do-not-move-the-minimiser"]
+#
 # ## 5 · Drop the weights
 #
 # **The question.** "In practice" the slides drop $\omega_t$ and $\omega'_t$. What is left is the **simple loss**, Ho et al. Eq. 14, and its twins for $\hat x_\theta$ and $\mu_\theta$:
@@ -345,15 +350,13 @@ tables, lines = {}, {}
 for name, w in (("simple loss", torch.ones(101)), ("the bound", bound), ("simple, for x_0", as_x0)):
     table = tables[name] = torch.bincount(cell, w[t] * eps) / torch.bincount(cell, w[t])
     slope = lines[name] = (w * (1 - hundred.alpha_bar).sqrt())[1:].sum() / w[1:].sum()
-    value = (w[t] * (table[cell] - eps) ** 2).mean()
     same = torch.allclose(table[cell], tables["simple loss"][cell])
-    print(f"{name:16s}  slope {slope:.2f}   table {value:5.2f}, same entries: {same}")
+    print(f"{name:16s}  slope of the line {slope:.2f}   same table entries: {same}")
 
 # %% alt="Left: at t = 20 the entries of three tables lie on each other and on the exact noise predictor, an S-shaped curve with two kinks. Right: the best slope for each t rises from 0 to 1 over t; three horizontal lines at 0.71, 0.81 and 1.00 are the one shared slope under the three weights."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.5, 3.2))
 middle = (edges[1:] + edges[:-1]) / 2  # the cells of t = 20 have the numbers 281 to 292
-exact = mixture.denoiser(hundred)(middle[:, None], 20)
-left.plot(middle, exact, color=colors["posterior"], label="exact")
+left.plot(middle, mixture.denoiser(hundred)(middle[:, None], 20), color=colors["posterior"], label="exact")
 right.plot((1 - hundred.alpha_bar).sqrt(), color="0.6", linewidth=4, label="best slope for each t")
 styles = ("s", "-", "0.2"), ("x", "--", "C1"), (".", "-.", "C0")
 for name, (mark, style, color) in zip(tables, styles, strict=True):
@@ -368,7 +371,7 @@ plt.show()
 # %% [markdown]
 # The table's entries agree. The line moves: the bound's weights pull it to the small $t$, the weights of the $x_0$ loss to the large $t$. A network stands between: more numbers than the line, fewer than the table.
 #
-# The **values** differ in any case (0.21, 0.03 and 34.72 for one and the same table). The simple loss is not the bound, and two losses with different weights cannot be compared by their numbers. Training feels the weights, too: under very
+# The **values** differ in any case, for one and the same table. The simple loss is not the bound, and two losses with different weights cannot be compared by their numbers. Training feels the weights, too: under very
 # unequal ones a few draws of $t$ decide the gradient of a batch.
 #
 # **Exercise 7.3.** A network can say only one number $c$ for two steps. At the first step $\mathbb E[\epsilon\mid x_t]=1$, at the second 3, whatever $x_t$ is. The weights are 1 and 4. Which $c$ is best?
@@ -394,8 +397,8 @@ ax.axhline(1, color="0.2", label="the simple loss")
 ax.set(xlabel="t", ylabel="weight / its mean", title="The first 102 steps lose weight, most gain")
 ax.legend()
 plt.show()
-print(f"bound: t = 1 {w[0]:.3f}   t = 1000 {w[-1]:.4f}   mean {w.mean():.4f}", end="   ")
-print(f"below it for t = {below.min()} to {below.max()}, least at t = {w.argmin() + 1}")
+ends = f"below its mean for t = {below.min()} to {below.max()}, least at t = {w.argmin() + 1}"
+print(f"bound: t = 1 {w[0]:.3f}   t = 1000 {w[-1]:.4f}   mean {w.mean():.4f}   {ends}")
 
 # %% [markdown] tags=["claim:epsilon-target-unit-scale"]
 # So it is true of the first 102 steps, by a factor of 50 at $t=1$ (0.500 against 0.0099). It is not a rule for all $t$: the weight is least at $t=349$ and rises again, and the last 34 steps lie above the mean, if only just.
@@ -414,8 +417,8 @@ x0, eps = wide.sample(20_000, generator), torch.randn(20_000, 1, generator=gener
 for t in (1, 10, 30, 60, 100):
     xt = q_sample(x0, t, hundred, noise=eps)
     targets = x0, predictors.mean_from_x0(xt, x0, t, hundred), eps, wide.denoiser(hundred)(xt, t)
-    sizes = [target.square().mean().sqrt().item() for target in targets]
-    print(f"t = {t:3d}", "  x_0 {:.2f}   μ̃ {:.2f}   ε {:.2f}   E[ε|x_t] {:.2f}".format(*sizes))
+    sizes = "  x_0 {:.2f}   μ̃ {:.2f}   ε {:.2f}   E[ε|x_t] {:.2f}"
+    print(f"t = {t:3d}", sizes.format(*(target.square().mean().sqrt() for target in targets)))
 
 # %% [markdown] tags=["claim:empirical-claims", "claim:training-algorithm"]
 # $\epsilon$ has scale 1 in every row. $\mathbb E[\epsilon\mid x_t]$ has not. At $t=1$ it is 0.04, so nearly all of the target is unpredictable. (For data of variance 1, $x_0$ has scale 1 as well. What is special about $\epsilon$ is that it needs no such data.)
