@@ -117,7 +117,7 @@ check("2.1", pixel)
 # %% [markdown] tags=["claim:variance-preservation"]
 # ## 2 · Why shrink before adding?
 #
-# **The question.** Why $\sqrt{1-\beta_t}$ and not simply 1?
+# **The question.** Lecture 000 asks why the forward step is defined like this (為什麼正向加噪要這樣定義？). Why $\sqrt{1-\beta_t}$, and not just 1?
 #
 # Take one pixel. $\mathrm{Var}$ is over all images and all noise. The noise is independent of $x_{t-1}$, so variances add:
 #

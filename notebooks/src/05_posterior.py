@@ -313,6 +313,17 @@ print(f"1000 small steps, t = 500, x_t = 0: {cov.item() / small.beta_tilde[500]:
 # Widest at $x_t=0$, where both signs are equally likely; there it is even wider than $\beta_t$. For these data and $t\ge2$ the true kernel is a mixture of two Gaussians, not one. With 1000 small steps the extra term nearly vanishes
 # at $t=500$. Early steps differ greatly at $x_t=0$ (at $t=10$ the variance is 92 times $\tilde\beta_t$), but $x_t$ hardly ever goes there.
 #
+# **Q.** (Lecture 003 leaves it open.) Then why does DDPM set $\Sigma_\theta(x_t,t)=\sigma_t^2\mathbf I$, which does not depend on $x_t$? Write down what speaks for it and what it costs.
+
+# %% [markdown] tags=["answer"]
+# <details><summary>Answer</summary>
+#
+# No theorem forces it. For it: the target's own variance $\tilde\beta_t$ does not depend on $x_t$ either; with a fixed variance the divergence to the target is a squared error of the means (lesson 07); and with many small steps the true variance is nearly
+# $\tilde\beta_t$ at the $x_t$ that occur. What it costs is the part of $\mathrm{Cov}(x_{t-1}\mid x_t)$ that comes from $\mathrm{Cov}(x_0\mid x_t)$. With few steps that matters, and then a learned variance pays (Nichol and Dhariwal 2021, Section 3.1).
+#
+# </details>
+
+# %% [markdown]
 # ## What to remember
 #
 # * $q(x_{t-1}\mid x_t,x_0)$ is Gaussian. Its variance $\tilde\beta_t$ is fixed in advance, smaller than the step's $\beta_t$, and 0 at $t=1$.
