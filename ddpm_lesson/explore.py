@@ -6,6 +6,7 @@ wherever they do.
 """
 
 import base64
+import contextlib
 import html
 import io
 
@@ -117,8 +118,11 @@ class Explorer(W.VBox):
     def _back(self, _=None):
         self._paused = True  # one picture at the end, not one for each control
         try:
-            for name, control in self.controls.items():
-                control.value = self._start[name]
+            with contextlib.ExitStack() as stack:
+                for control in self.controls.values():  # one message each: a range sent before its value may move it
+                    stack.enter_context(control.hold_sync())
+                for name, control in self.controls.items():
+                    control.value = self._start[name]
         finally:
             self._paused = False
         self._redraw()

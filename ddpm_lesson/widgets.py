@@ -1,6 +1,7 @@
 """The explorers of the lessons: sliders and layout only. What they draw is in plots, what they show is computed once.
 
-Each function returns one widget. Noise is drawn before the sliders move, so a slider changes one thing.
+Each function returns one widget. Noise is drawn before the sliders move, so a slider changes one thing; and always in
+float64, so that it does not depend on a lesson's default dtype.
 """
 
 import ipywidgets as W
@@ -15,24 +16,27 @@ from .posterior import posterior_mean_var, posterior_weights
 from .sampling import p_sample_loop
 from .schedule import Schedule, constant_schedule, cosine_schedule, linear_schedule, quadratic_schedule
 
+WIDE = {"layout": {"width": "290px"}, "style": {"description_width": "70px"}}
 MIXTURE = GaussianMixture(weights=[0.3, 0.7], means=[[-1.479], [0.634]], std=0.25)  # mean 0, variance 1
 
 
 def _slider(name, value, low, high, step=1, **options):
     """An integer slider for integers, a float slider for floats, with room for its name."""
     kind = W.IntSlider if isinstance(value, int) else W.FloatSlider
-    layout = W.Layout(width="290px")
-    return kind(value=value, min=low, max=high, step=step, description=name, layout=layout,
-                style={"description_width": "70px"}, **options)
+    return kind(value=value, min=low, max=high, step=step, description=name, **WIDE, **options)
 
 
-def _choice(name, options, value=None):
-    return W.Dropdown(options=options, value=value or options[0], description=name, layout=W.Layout(width="230px"),
-                      style={"description_width": "70px"})
+def _choice(name, options):
+    """A slider over names. Not a Dropdown: Jupyter's own shortcuts take the arrow keys from it."""
+    return W.SelectionSlider(options=options, description=name, **WIDE)
 
 
 def _seeded(seed):
     return torch.Generator().manual_seed(seed)
+
+
+def _noise(seed, *shape):
+    return torch.randn(shape, generator=_seeded(seed), dtype=torch.float64)
 
 
 def _at_t(t, schedule, image):
@@ -49,20 +53,23 @@ def _at_t(t, schedule, image):
 
 def schedule_explorer(**options):
     """Lesson 03: the schedule's kind, T and ends; what each step adds and keeps; compare with a second schedule."""
-    image, noise = digits()[0][1:2], torch.randn(1, 1, 8, 8, generator=_seeded(7))
+    image, noise = digits()[0][1:2], _noise(7, 1, 1, 8, 8)
     kinds = ("cosine", "linear", "quadratic", "constant")
     controls = {
         "kind": _choice("schedule", kinds),
         "versus": _choice("compare", ("nothing", *kinds)),
         "T": _slider("T, steps", 1000, 10, 1000),  # before t, whose range it sets: Reset goes in this order
         "t": _slider("t, step", 300, 1, 1000),
-        "beta_1": W.FloatLogSlider(0.0001, base=10, min=-5, max=-1, description="β_1", readout_format=".1e",
-                                   layout=W.Layout(width="290px"), style={"description_width": "70px"}),
-        "beta_T": W.FloatLogSlider(0.02, base=10, min=-3, max=-0.05, description="β_T", readout_format=".1e",
-                                   layout=W.Layout(width="290px"), style={"description_width": "70px"}),
+        "beta_1": W.FloatLogSlider(0.0001, base=10, min=-5, max=-1, description="β_1", readout_format=".1e", **WIDE),
+        "beta_T": W.FloatLogSlider(0.02, base=10, min=-3, max=-0.05, description="β_T", readout_format=".1e", **WIDE),
         "s": _slider("s, offset", 0.008, 0.0, 0.1, 0.001, readout_format=".3f"),
     }
-    controls["T"].observe(lambda change: setattr(controls["t"], "max", change.new), "value")
+
+    def follow(change):
+        with controls["t"].hold_sync():  # range and value in one message
+            controls["t"].max = change.new
+
+    controls["T"].observe(follow, "value")
 
     def built(kind, T, beta_1, beta_T, s):
         return {"cosine": lambda: cosine_schedule(T, s), "constant": lambda: constant_schedule(T, beta_T),
@@ -82,19 +89,18 @@ def schedule_explorer(**options):
 def forward_explorer(**options):
     """Lesson 02: an image and a mixture at any t; walked there step by step, or in one jump."""
     schedule, image = linear_schedule(100, rescale=True), digits()[0][:1]
-    x0 = torch.cat([image.reshape(1, -1), MIXTURE.sample(400, generator=_seeded(0)).T], 1)  # one row: image and points
+    points = MIXTURE.sample(400, generator=_seeded(0))
+    x0 = torch.cat([image.reshape(1, -1), points.T], 1).double()  # one row: image and points
     made = {}
 
     def states(seed, way):
         if (seed, way) not in made:
-            generator = _seeded(seed)
-            if way == "chain":
-                rows = [x0]
-                for t in range(1, schedule.T + 1):
+            generator, rows = _seeded(seed), [x0]
+            for t in range(1, schedule.T + 1):
+                if way == "chain":
                     rows.append(q_step(rows[-1], t, schedule, generator=generator))
-            else:
-                eps = torch.randn(x0.shape, generator=generator)  # one noise for all t
-                rows = [x0] + [q_sample(x0, t, schedule, noise=eps) for t in range(1, schedule.T + 1)]
+                else:
+                    rows.append(q_sample(x0, t, schedule, noise=_noise(seed, *x0.shape)))  # one noise for all t
             made[seed, way] = torch.cat(rows)
         return made[seed, way]
 
@@ -119,7 +125,7 @@ def posterior_explorer(**options):
         return plots.draw_posterior_at(axes=axes, schedule=toy, artists=artists, **values)
 
     def notes(t, x0, xt):
-        mean, var = posterior_mean_var(torch.tensor([xt]), torch.tensor([x0]), t, toy)
+        mean, var = posterior_mean_var(torch.tensor([xt]).double(), torch.tensor([x0]).double(), t, toy)
         w_xt, w_x0 = posterior_weights(t, toy)
         point = " At t = 1 the posterior is the point x_0." if t == 1 else ""
         return (f"μ̃ = {w_xt:.3f} · x_t + {w_x0:.3f} · x_0 = {mean.item():.3f} (the weights sum to {w_xt + w_x0:.3f}) "
@@ -130,14 +136,14 @@ def posterior_explorer(**options):
 
 def predictor_explorer(**options):
     """Lesson 06: what x_t says about x_0; the mean of all that explain it; each predictor from each."""
-    schedule, uniforms = linear_schedule(100, rescale=True), torch.rand(40, generator=_seeded(6))
+    schedule, uniforms = linear_schedule(100, rescale=True), torch.rand(40, generator=_seeded(6), dtype=torch.float64)
     controls = {"t": _slider("t, step", 30, 1, 100), "xt": _slider("x_t", -0.4, -3.0, 3.0, 0.05)}
 
     def draw(axes, artists, t, xt):
         return plots.draw_predictor_at(t, xt, axes, MIXTURE, schedule, uniforms, artists=artists)
 
     def notes(t, xt):
-        x0_hat = MIXTURE.posterior_mean(torch.tensor([[xt]]), t, schedule).item()
+        x0_hat = MIXTURE.posterior_mean(torch.tensor([[xt]]).double(), t, schedule).item()
         keep = float(schedule.alpha_bar[t])
         return (f"x_t = √ᾱ_t · x̂_0 + √(1 - ᾱ_t) · ε̂: &nbsp; {xt:.2f} = {keep**0.5:.3f} · {x0_hat:.3f} + "
                 f"{(1 - keep) ** 0.5:.3f} · {(xt - keep**0.5 * x0_hat) / (1 - keep) ** 0.5:.3f}")
@@ -153,7 +159,8 @@ def loss_explorer(**options):
     for t in range(1, schedule.T + 1):
         p, mean = MIXTURE.noised(t, schedule).log_prob(x).exp(), MIXTURE.posterior_mean(x, t, schedule)[:, 0]
         x0_error.append(1 - float((p * mean**2).sum()) * float(x[1] - x[0]))
-    x0_error, w_x0 = torch.tensor(x0_error), posterior_weights(torch.arange(1, schedule.T + 1), schedule)[1]
+    x0_error = torch.tensor(x0_error, dtype=torch.float64)
+    _, w_x0 = posterior_weights(torch.arange(1, schedule.T + 1), schedule)
     slope = {"eps": (schedule.alpha_bar / (1 - schedule.alpha_bar).clamp(min=1e-9)), "x0": torch.ones(schedule.T + 1),
              "mean": torch.cat([w_x0.new_zeros(1), w_x0]) ** 2}
     errors = {name: factor * x0_error for name, factor in slope.items()}
@@ -169,12 +176,12 @@ def sampling_explorer(**options):
     """Lesson 08: a chain from noise to digits, x_t beside the guess x_{0|t}; play it or scrub."""
     schedule, images = linear_schedule(100, rescale=True), digits()[0].flatten(1)
     data = GaussianMixture([1 / len(images)] * len(images), images, std=0.1)
-    chain = dict(p_sample_loop(data.denoiser(schedule), schedule, shape=(6, 64), generator=_seeded(8)))
+    chain = dict(p_sample_loop(data.denoiser(schedule), schedule, xT=_noise(8, 6, 64), generator=_seeded(9)))
     guesses = [data.posterior_mean(chain[max(t, 1)], max(t, 1), schedule) for t in range(schedule.T + 1)]
     table = (-1, 2, 3, 1, 8, 8)
     states = torch.stack([chain[t] for t in range(schedule.T + 1)]).reshape(table)
     guesses = torch.stack(guesses).reshape(table)
-    line = dict(p_sample_loop(MIXTURE.denoiser(schedule), schedule, shape=(400, 1), generator=_seeded(8)))
+    line = dict(p_sample_loop(MIXTURE.denoiser(schedule), schedule, xT=_noise(8, 400, 1), generator=_seeded(9)))
     points = torch.stack([line[t][:, 0] for t in range(schedule.T + 1)])
     controls = {"steps": _slider("steps done", 0, 0, 100),
                 "play": W.Play(value=0, min=0, max=100, interval=120, description="play")}

@@ -10,6 +10,7 @@ import io
 import ipywidgets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddpm_lesson import explore, linear_schedule, widgets
@@ -27,7 +28,7 @@ def pixels(png):
 
 def other_value(control):
     """A value of this control other than its present one."""
-    if isinstance(control, ipywidgets.Dropdown):
+    if isinstance(control, ipywidgets.SelectionSlider):
         return next(option for option in reversed(control.options) if option != control.value)
     if isinstance(control, ipywidgets.FloatLogSlider):
         return control.value * 10**0.5
@@ -87,6 +88,17 @@ def test_the_picture_equals_the_one_that_matplotlib_draws_without_the_cache(expl
         artist.set_animated(True)
     assert np.abs(cached - whole).mean() < 0.5  # lines over the axes' frame, not under it: nothing else may differ
     explorer.reset.click()
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_the_picture_does_not_depend_on_the_default_dtype(name):
+    """Some lessons set float64. Their explorers must show what the stored picture shows."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        in_float64 = build(name).picture.value
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (pixels(in_float64) == pixels(build(name).picture.value)).all()
 
 
 def test_t_follows_T():

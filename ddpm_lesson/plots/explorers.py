@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from ..forward import q_sample
@@ -18,7 +19,7 @@ def _line(artists, name, ax, x, y, **look):
     """The line of this name with new data; drawn where there is none yet."""
     if name not in artists:
         (artists[name],) = ax.plot([], [], **look)
-    artists[name].set_data(x, y)
+    artists[name].set_data(np.ravel(x), np.ravel(y))  # as arrays: matplotlib would walk through a tensor
 
 
 def draw_schedule(schedules, t, axes, image, noise, mixture, artists=None):
@@ -59,7 +60,7 @@ def draw_forward_at(t, axes, images, points, mixture, schedule, artists=None):
     for k, s in enumerate((0, t)):
         artists[k] = draw_images(images[s : s + 1], axes[k], artists=artists.get(k))
     artists["density"] = draw_density(mixture.noised(t, schedule), axes[2], artists=artists.get("density"))
-    height = torch.linspace(-0.03, -0.12, points.shape[1])
+    height = torch.linspace(-0.03, -0.12, points.shape[1], dtype=torch.float64)
     _line(artists, "points", axes[2], points[t], height, marker=".", markersize=3, linestyle="", color="0.2")
     if new:
         axes[0].set_title("$x_0$")
@@ -133,8 +134,8 @@ def draw_predictor_at(t, xt, axes, mixture, schedule, uniforms, artists=None):
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.4"}
         for name, x, y in (("x0", 0.5, 0.82), ("eps", 0.2, 0.2), ("mean", 0.8, 0.2)):
             artists["text", name] = axes[2].text(x, y, "", ha="center", va="center", bbox=box)
-    for name, symbol, value in (("x0", "x_0", x0_hat), ("eps", "\\epsilon", eps_hat), ("mean", "\\mu", mu_hat)):
-        artists["text", name].set_text(f"$\\hat{{{symbol}}}$ = {value.item():.3f}")
+    for name, symbol, value in (("x0", "x̂_0", x0_hat), ("eps", "ε̂", eps_hat), ("mean", "μ̂", mu_hat)):
+        artists["text", name].set_text(f"{symbol} = {value.item():.3f}")  # no formula: those are slow to set
     return artists
 
 
@@ -168,7 +169,7 @@ def draw_sampling_at(t, axes, states, guesses, points, mixture, schedule, artist
     artists["states"] = draw_images(states[t], axes[0], artists=artists.get("states"))
     artists["guesses"] = draw_images(guesses[t], axes[1], artists=artists.get("guesses"))
     artists["density"] = draw_density(mixture.noised(t, schedule), axes[2], artists=artists.get("density"))
-    height = torch.linspace(-0.03, -0.12, points.shape[1])
+    height = torch.linspace(-0.03, -0.12, points.shape[1], dtype=torch.float64)
     _line(artists, "points", axes[2], points[t], height, marker=".", markersize=3, linestyle="", color="0.2")
     if new:
         axes[0].set_title("$x_t$")

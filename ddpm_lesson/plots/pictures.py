@@ -11,7 +11,7 @@ def draw_images(images, ax, rows=None, columns=None, artists=None):
     if images.ndim == 4:
         images = images[None]
     R, C, _, H, W = images.shape
-    table = torch.full((R, C, H + 1, W + 1), torch.nan)  # a gap of one pixel between images
+    table = torch.full((R, C, H + 1, W + 1), torch.nan, dtype=images.dtype)  # a gap of one pixel between images
     table[:, :, :H, :W] = images[:, :, 0]
     table = table.permute(0, 2, 1, 3).reshape(R * (H + 1), C * (W + 1))[:-1, :-1].numpy()
     if artists is None:
