@@ -1,0 +1,5 @@
+"""The networks of the two labs."""
+
+from .transformer import Transformer
+
+__all__ = ["Transformer"]
