@@ -183,7 +183,7 @@ def sampling_explorer(**options):
     guesses = torch.stack(guesses).reshape(table)
     line = dict(p_sample_loop(MIXTURE.denoiser(schedule), schedule, xT=_noise(8, 400, 1), generator=_seeded(9)))
     points = torch.stack([line[t][:, 0] for t in range(schedule.T + 1)])
-    controls = {"steps": _slider("steps done", 0, 0, 100),
+    controls = {"steps": _slider("steps", 0, 0, 100),
                 "play": W.Play(value=0, min=0, max=100, interval=120, description="play")}
     W.jslink((controls["play"], "value"), (controls["steps"], "value"))
 
