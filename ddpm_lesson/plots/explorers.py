@@ -51,6 +51,13 @@ def draw_schedule(schedules, t, axes, image, noise, mixture, artists=None):
     return artists
 
 
+def _points_under_density(t, ax, points, mixture, schedule, artists):
+    """The exact density of x_t, and below it points that should follow it, (T+1, n), each at a height of its own."""
+    artists["density"] = draw_density(mixture.noised(t, schedule), ax, artists=artists.get("density"))
+    height = torch.linspace(-0.03, -0.12, points.shape[1], dtype=torch.float64)
+    _line(artists, "points", ax, points[t], height, marker=".", markersize=3, linestyle="", color="0.2")
+
+
 def draw_forward_at(t, axes, images, points, mixture, schedule, artists=None):
     """An image at 0 and at t, and the exact density of x_t over noised points: 3 panels.
 
@@ -59,9 +66,7 @@ def draw_forward_at(t, axes, images, points, mixture, schedule, artists=None):
     new, artists = artists is None, artists or {}
     for k, s in enumerate((0, t)):
         artists[k] = draw_images(images[s : s + 1], axes[k], artists=artists.get(k))
-    artists["density"] = draw_density(mixture.noised(t, schedule), axes[2], artists=artists.get("density"))
-    height = torch.linspace(-0.03, -0.12, points.shape[1], dtype=torch.float64)
-    _line(artists, "points", axes[2], points[t], height, marker=".", markersize=3, linestyle="", color="0.2")
+    _points_under_density(t, axes[2], points, mixture, schedule, artists)
     if new:
         axes[0].set_title("$x_0$")
         axes[1].set_title("$x_t$")
@@ -168,9 +173,7 @@ def draw_sampling_at(t, axes, states, guesses, points, mixture, schedule, artist
     new, artists = artists is None, artists or {}
     artists["states"] = draw_images(states[t], axes[0], artists=artists.get("states"))
     artists["guesses"] = draw_images(guesses[t], axes[1], artists=artists.get("guesses"))
-    artists["density"] = draw_density(mixture.noised(t, schedule), axes[2], artists=artists.get("density"))
-    height = torch.linspace(-0.03, -0.12, points.shape[1], dtype=torch.float64)
-    _line(artists, "points", axes[2], points[t], height, marker=".", markersize=3, linestyle="", color="0.2")
+    _points_under_density(t, axes[2], points, mixture, schedule, artists)
     if new:
         axes[0].set_title("$x_t$")
         axes[1].set_title("$x_{0|t}$, the guess at t")
