@@ -13,7 +13,6 @@ import io
 import ipywidgets as W
 import matplotlib.style
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -45,7 +44,7 @@ class Picture:
         """The picture as PNG bytes."""
         with matplotlib.style.context("ddpm_lesson.lesson"):
             self.artists = self.draw(axes=self.axes, artists=self.artists, **values)
-        moving = [artist for artist in self.artists.values() if isinstance(artist, Artist)]
+        moving = self.artists.values()
         limits = [(ax.get_xlim(), ax.get_ylim()) for ax in self.axes]
         if limits != self.limits:  # the axes themselves have changed: what stays is drawn again
             for artist in moving:

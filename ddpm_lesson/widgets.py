@@ -143,7 +143,7 @@ def predictor_explorer(**options):
         return plots.draw_predictor_at(t, xt, axes, MIXTURE, schedule, uniforms, artists=artists)
 
     def notes(t, xt):
-        x0_hat = MIXTURE.posterior_mean(torch.tensor([[xt]]).double(), t, schedule).item()
+        x0_hat = MIXTURE.posterior_mean(torch.tensor([[xt]], dtype=torch.float64), t, schedule).item()
         keep = float(schedule.alpha_bar[t])
         return (f"x_t = √ᾱ_t · x̂_0 + √(1 - ᾱ_t) · ε̂: &nbsp; {xt:.2f} = {keep**0.5:.3f} · {x0_hat:.3f} + "
                 f"{(1 - keep) ** 0.5:.3f} · {(xt - keep**0.5 * x0_hat) / (1 - keep) ** 0.5:.3f}")

@@ -79,7 +79,7 @@ def draw_posterior_at(t, x0, xt, axes, schedule, artists=None):
     new, artists = artists is None, artists or {}
     x = torch.linspace(-4, 4, 401, dtype=torch.float64)
     alpha, beta, prev, now = schedule.alpha[t], schedule.beta[t], schedule.alpha_bar[t - 1], schedule.alpha_bar[t]
-    mean, var = posterior_mean_var(torch.tensor([xt]).double(), torch.tensor([x0]).double(), t, schedule)
+    mean, var = posterior_mean_var(*torch.tensor([[xt], [x0]], dtype=x.dtype), t, schedule)
     curves = {
         "data": (prev.sqrt() * x0, 1 - prev, x, "$q(x_{t-1}|x_0)$"),
         "noised": (alpha.sqrt() * x, beta, xt, "$q(x_t|x_{t-1})$"),
