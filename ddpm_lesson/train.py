@@ -35,10 +35,9 @@ def train(network, ema, data, schedule, *, steps, batch=128, lr=1e-3, warmup=Non
     Ho et al. 2020, Algorithm 1; lecture 000, "Training".
 
         network = Transformer()           # any module (xt, t) -> prediction
-        ema = AveragedModel(network)      # torch.optim.swa_utils: the denoiser to sample with, in eval mode
+        ema = AveragedModel(network)      # torch.optim.swa_utils: the denoiser to sample with
         for step, loss, rate in train(network, ema, TwoBumps().sample, schedule, steps=2000):
             print(step, loss, rate)
-        x0 = sample(ema, schedule, (16, 100), device=next(ema.parameters()).device)
 
     data: a function (n, generator) -> x0, (n, ...), or a tensor of all samples, from which a batch is drawn with
     replacement: t and the noise are new at each visit anyway, and a restart needs no place in a shuffled order.
@@ -63,7 +62,6 @@ def train(network, ema, data, schedule, *, steps, batch=128, lr=1e-3, warmup=Non
         seed=check_count("seed", seed, 0, 2**63 - 1), data="a function" if callable(data) else _fingerprint(data),
     ) | {f"network's {name}": f"{tuple(v.shape)} {v.dtype}" for name, v in network.state_dict().items()}
     path, saved = _load(checkpoint, settings)
-
     device, rank, share = accelerator.device, accelerator.process_index, batch // accelerator.num_processes
     mine, done = slice(rank * share, (rank + 1) * share), saved["step"] if saved else 0
     network.to(device)
@@ -77,7 +75,6 @@ def train(network, ema, data, schedule, *, steps, batch=128, lr=1e-3, warmup=Non
             part.load_state_dict(saved[name])
     rows = None if callable(data) else data.to(device)
     draw = data if callable(data) else lambda n, generator: rows[torch.randint(len(rows), (n,), generator=generator)]
-
     def loop():
         shell = torch.nn.Module()  # accelerate marks and patches what it prepares: not the caller's network
         shell.network, shell.forward = network, lambda xt, t: network(xt, t)
@@ -114,7 +111,6 @@ def train(network, ema, data, schedule, *, steps, batch=128, lr=1e-3, warmup=Non
                     _save(path, {"settings": settings, "step": step, "generator": generator.get_state(), **states})
                 accelerator.wait_for_everyone()
             yield Step(step, float(loss), rate)
-
     return loop()
 
 
@@ -183,9 +179,8 @@ def _load(checkpoint, settings):
         _ = [saved[name] for name in ("step", "generator", "network", "ema", "optimizer")]
     except Exception as error:
         raise ValueError(f"checkpoint {path} is damaged, or not a checkpoint of train: {error!r}") from error
-    differ = [f"{name} is {theirs.get(name)} there and {settings.get(name)} here"
-              for name in theirs | settings if theirs.get(name) != settings.get(name)]
-    if differ:
+    if differ := [f"{name} is {theirs.get(name)} there and {settings.get(name)} here"
+                  for name in theirs | settings if theirs.get(name) != settings.get(name)]:
         raise ValueError(f"checkpoint {path} is of another training: {'; '.join(differ[:3])}")
     return path, saved
 
@@ -198,3 +193,8 @@ def _save(path, content):
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
+
+
+if __name__ == "__main__":
+    from .labs import main
+    main()
