@@ -5,9 +5,6 @@
 
 import argparse
 import csv
-import platform
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,9 +13,9 @@ from accelerate import Accelerator
 from matplotlib.image import imsave
 from torch.optim.swa_utils import AveragedModel
 
-from . import __version__
 from .data import digits, mnist
-from .models import UNet, save_weights
+from .models import UNet, classifier, save_weights
+from .models.weights import SHIPPED
 from .predictors import PREDICTORS
 from .sampling import sample
 from .schedule import cosine_schedule, linear_schedule
@@ -34,6 +31,8 @@ LABS = {  # the images, the network's settings, and what the command does unless
 def main(argv=None):
     """Trains a lab's network; its folder then holds the weights to sample with, pictures of samples and the losses."""
     args = _parser().parse_args(argv)
+    if args.lab == "classifier":
+        return classifier.main(Path(args.folder or SHIPPED) / "mnist_classifier.safetensors")
     images, settings, defaults = LABS[args.lab]
     kept = {name: default if getattr(args, name) is None else getattr(args, name) for name, default in defaults.items()}
     on_cpu = args.cpu or not (torch.cuda.is_available() or torch.backends.mps.is_available())
@@ -55,18 +54,22 @@ def main(argv=None):
             recent, seconds = losses[-args.every:], time.perf_counter() - start
             _report(folder / "losses.csv", step, sum(recent) / len(recent), seconds)
             _draw(folder / f"samples_{step:06d}.png", ema, schedule, args.predicts, data.shape[1:])
-    if accelerator.is_main_process and losses:
-        save_weights(ema.module, folder / f"{args.lab}_unet.safetensors", settings, **_origin(), **kept, T=args.T,
-                     schedule=args.schedule, predicts=args.predicts, seed=args.seed, images=len(data),
-                     parameters=sum(p.numel() for p in network.parameters()), device=str(accelerator.device),
-                     processes=accelerator.num_processes, precision=accelerator.mixed_precision,
+    if not losses:
+        print(f"{kept['steps']} steps are done already; see {folder}")
+    elif accelerator.is_main_process:
+        kept |= {name: getattr(args, name) for name in ("seed", "T", "schedule", "predicts")}
+        kept["precision"] = accelerator.mixed_precision
+        command = " ".join(["python -m ddpm_lesson.train", args.lab, *(f"--{name} {kept[name]}" for name in kept)])
+        save_weights(ema.module, folder / f"{args.lab}_unet.safetensors", settings, command=command, **kept,
+                     images=len(data), parameters=sum(p.numel() for p in network.parameters()),
+                     device=str(accelerator.device), processes=accelerator.num_processes,
                      seconds=round(seconds), loss=round(sum(recent) / len(recent), 5))
         print(f"{len(losses)} steps in {seconds:.0f} s, loss {sum(recent) / len(recent):.4f}; see {folder}")
 
 
 def _parser():
     parser = argparse.ArgumentParser("python -m ddpm_lesson.train", description=main.__doc__)
-    parser.add_argument("lab", choices=LABS)
+    parser.add_argument("lab", choices=[*LABS, "classifier"], help="classifier: it judges the samples of mnist")
     parser.add_argument("--folder", help="for everything it writes; if it holds a checkpoint, training goes on from it")
     for name, kind in (("steps", int), ("batch", int), ("lr", float)):
         given = ", ".join(f"{defaults[name]} for {lab}" for lab, (_, _, defaults) in LABS.items())
@@ -97,12 +100,3 @@ def _draw(path, ema, schedule, predicts, shape):
                generator=torch.Generator().manual_seed(0), device=next(ema.parameters()).device)
     table = x[:, 0].cpu().unflatten(0, (8, 8)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)  # (8 * H, 8 * W)
     imsave(path, table.numpy(), vmin=-1, vmax=1, cmap="gray")
-
-
-def _origin():
-    """What made the weights: the command, the commit it stood at where git knows, the versions, the machine."""
-    git = subprocess.run(["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=Path(__file__).parent,
-                         capture_output=True, text=True, check=False)
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"command": " ".join(["python -m ddpm_lesson.train", *sys.argv[1:]]), "commit": git.stdout.strip() or None,
-            "versions": f"ddpm_lesson {__version__}, torch {torch.__version__}", "machine": gpu or platform.machine()}

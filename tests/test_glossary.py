@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import ddpm_lesson
-from ddpm_lesson import GaussianMixture, elbo_terms, linear_schedule, p_step, q_sample, sample
+from ddpm_lesson import GaussianMixture, elbo_terms, linear_schedule, p_step, predictors, q_sample, sample
+from ddpm_lesson import train as training
+from ddpm_lesson.models import Transformer, transformer, unet
 
 GLOSSARY = (Path(__file__).parents[1] / "notebooks" / "glossary.md").read_text("utf-8")
 VARIABLES = {"t", "x0", "xt", "eps", "mu_hat", "x0_hat", "eps_hat"}  # names of DESIGN, not of the package
@@ -15,7 +17,8 @@ def test_every_name_in_the_code_column_exists():
     rows = [re.split(r"(?<!\\)\|", line) for line in GLOSSARY.splitlines() if re.match(r"\| (?!symbol|term|---)", line)]
     names = [name for row in rows for name in re.findall(r"`([^`]+)`", row[2])]
     assert len(names) > 30
-    arguments = {name for f in (q_sample, p_step, sample) for name in inspect.signature(f).parameters}
+    functions = (q_sample, p_step, sample, training.train, Transformer)
+    arguments = {name for f in functions for name in inspect.signature(f).parameters}
     for name in names:
         stem = re.sub(r"[\[(].*", "", name)  # beta[t], sigma(kind), sample(steps=)
         if name.endswith("="):
@@ -25,7 +28,8 @@ def test_every_name_in_the_code_column_exists():
         elif stem.startswith("mixture."):
             assert hasattr(GaussianMixture, stem.removeprefix("mixture.")), name
         else:
-            assert stem in VARIABLES or hasattr(ddpm_lesson, stem) or hasattr(ddpm_lesson.predictors, stem), name
+            homes = (ddpm_lesson, predictors, training, transformer, unet)
+            assert stem in VARIABLES or any(hasattr(home, stem) for home in homes), name
         for argument in re.findall(r"\((\w+)=\)", name):
             assert argument in arguments, name
     assert elbo_terms.__name__ in names

@@ -2,11 +2,15 @@
 
 import json
 import os
+import platform
+import subprocess
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from .. import __version__
 from ..inputs import check_choice
 
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
@@ -16,7 +20,9 @@ def save_weights(network, path, settings, **notes):
     """Writes network's weights to path, whole or not at all, with what `type(network)(**settings)` needs.
 
     notes: what a reader should know of the training, name=value, any that JSON can hold; `load_notes` returns them.
+    Three come by themselves unless they are given: commit (None where git does not know it), versions and machine.
     """
+    notes = _origin() | notes
     header = {"network": type(network).__name__, "settings": json.dumps(settings), "notes": json.dumps(notes)}
     content = save({name: v.detach().cpu().contiguous() for name, v in network.state_dict().items()}, header)
     part = Path(f"{path}.part")
@@ -52,6 +58,16 @@ def load_notes(source):
             return json.loads((file.metadata() or {})["notes"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or holds no network of this package: {error!r}") from error
+
+
+def _origin():
+    commit = None
+    if (SHIPPED.parents[1] / ".git").exists():  # a checkout: an installed package may lie in anybody's repository
+        git = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        commit = subprocess.run(git, cwd=SHIPPED.parent, capture_output=True, text=True, check=False).stdout.strip()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"commit": commit, "machine": gpu or platform.machine(),
+            "versions": f"ddpm_lesson {__version__}, torch {torch.__version__}"}
 
 
 def _find(source):

@@ -99,7 +99,8 @@ plt.show()
 # | [06 Predictors](06_predictors.ipynb) | what should the network predict? | ready |
 # | [07 Losses](07_losses.ipynb) | what does training minimise? | ready |
 # | [08 Sampling](08_sampling.ipynb) | how does noise turn into an image? | ready |
-# | 09 A Transformer | can a network reach the best possible loss? | planned |
+# | [09 A Transformer](09_transformer.ipynb) | can a network reach the best possible loss? | ready |
+# | [09b The lab in small](09b_small_lab.ipynb) | what does its density look like? | ready |
 # | 10 A UNet on MNIST | does it work on images? | planned |
 # | [11 Proofreading](11_proofreading.ipynb) | which printed formulas are wrong, and how would you notice? | ready |
 #
@@ -163,7 +164,7 @@ check("0.5", shape_of_product)
 # %% [markdown]
 # ## What can this machine run?
 #
-# Lessons 00 to 08 and 11 need only a CPU: each takes less than a minute. 09 and 10 will train networks.
+# Lessons 00 to 08 and 11 need only a CPU: each takes less than a minute. 09 and 10 train networks.
 # The cell below looks for a GPU. Its output differs from machine to machine.
 
 # %% tags=["nbval-ignore-output"]

@@ -477,7 +477,7 @@ plt.show()
 # * Test the loop with a short chain and known data. At $T=100$ three of the five slips hide.
 # * The exact minimiser of a finite training set copies it. New images come from not reaching it.
 #
-# **Next:** [11 Proofreading](11_proofreading.ipynb). (The labs 09 and 10, with a network that makes images, are planned.)
+# **Next:** [09 A Transformer learns two bumps](09_transformer.ipynb).
 #
 # **References.** Lectures 000, 002 and 004, places named above. Ho et al. 2020, Algorithm 2, Eq. 11, 12, 15 and Section 3.2. Strided sampling: Nichol and Dhariwal 2021, *Improved Denoising Diffusion
 # Probabilistic Models*, Section 4.
