@@ -73,7 +73,6 @@ def test_names(load, tmp_path, monkeypatch):
 
 def test_every_shipped_file_loads_and_is_small():
     files = sorted(weights.SHIPPED.glob("*.safetensors"))
-    assert [file.stem for file in files] == ["mnist_classifier", "mnist_unet"]
     for file in files:
         assert type(load_weights(file.stem)).__name__ in NETWORKS
         assert file.stat().st_size <= 8e6 and {"command", "commit"} <= set(load_notes(file.stem))
