@@ -158,7 +158,7 @@ def test_the_script_writes_what_it_trained(tmp_path, monkeypatch, capsys):
     net, notes = load_weights(path), load_notes(path)
     assert isinstance(net, Classifier) and net.side == 28 and not net.training
     assert accuracy(net, *mnist("test")) == notes["accuracy"] == 0.5
-    assert notes["command"] == "python -m ddpm_lesson.models.classifier" and str(path) in capsys.readouterr().out
+    assert notes["command"] == "python -m ddpm_lesson.train classifier" and str(path) in capsys.readouterr().out
 
 
 def test_the_shipped_classifier_is_small_and_says_where_it_comes_from():
