@@ -15,7 +15,7 @@
 #
 # **You will need.** The conditional mean (lesson 06), the simple loss and its floor (07), the sampling loop (08). The same lab in one dimension, where the density can be drawn, is [09b](09b_small_lab.ipynb). It takes some seconds and may come first.
 #
-# Lecture 004: "Lab 1 : DDPM for mixture of Gaussians", Question 1, Steps 1 to 4. Ho et al. 2020: Eq. 14, Algorithms 1 and 2. The training takes two to four minutes on a laptop.
+# Lecture 004: "Lab 1 : DDPM for mixture of Gaussians", Question 1, Steps 1 to 4. Ho et al. 2020: Eq. 14, Algorithms 1 and 2. The training takes about 200 seconds of one free CPU core (on the machine where we measured).
 
 # %%
 import os
@@ -226,7 +226,7 @@ print(f"numbers to learn: {sum(p.numel() for p in network.parameters()):,}")
 #
 # $$\tfrac1n\mathbb E\|\epsilon-\epsilon_\theta\|^2=\underbrace{\tfrac1n\mathbb E\|\epsilon-\epsilon^*\|^2}_{\text{floor}}+\underbrace{\tfrac1n\mathbb E\|\epsilon_\theta-\epsilon^*\|^2}_{\text{gap}}$$
 #
-# The right side is the better way to measure: the gap does not contain the $\epsilon$ of a test signal, so it fluctuates far less than the loss does.
+# The right side is the better way to measure: the gap does not contain the $\epsilon$ of a test signal, so its noise does not enter.
 #
 # `train` is the loop of lesson 07: draw 128 signals, a $t$ for each, and noise; jump to $x_t$; descend on the squared error (Ho et al., Algorithm 1). Added is what practice adds: the step size rises at first and then falls to 0, the gradient's length is bounded, and `ema` keeps a running average of the weights. Data are drawn anew in each step, so there is nothing to memorise.
 #
@@ -404,7 +404,7 @@ plt.show()
 # </details>
 
 # %% [markdown]
-# One of the three hardly leaves a trace. Its network is a little worse than its twin after 200 steps (printed above), for this one seed. After 60 steps it was a little better, 7.7 against 7.8 times the floor. Then a plot is the wrong tool. **Q.** What do you know about attention that must hold for **every** input, and that you could test in one line? (Section 3 says it.)
+# One of the three hardly leaves a trace: *axis*. Its network, printed first above, is a little worse than its twin after 200 steps, for this one seed. After 60 steps it was a little better, 7.7 against 7.8 times the floor. Then a plot is the wrong tool. **Q.** What do you know about attention that must hold for **every** input, and that you could test in one line? (Section 3 says it.)
 
 # %%
 q, k = torch.randn((2, 10, 20), generator=seed(0))
