@@ -14,7 +14,7 @@ from matplotlib.image import imsave
 from torch.optim.swa_utils import AveragedModel
 
 from .data import digits, mnist
-from .models import UNet, classifier, save_weights
+from .models import UNet, classifier, load_notes, load_weights, save_weights
 from .models.weights import SHIPPED
 from .predictors import PREDICTORS
 from .sampling import sample
@@ -43,6 +43,8 @@ def main(argv=None):
     data, _ = images()  # (N, 1, H, W)
     torch.manual_seed(args.seed)
     network = UNet(**settings)
+    if args.start:
+        _start(network, args.start)
     if accelerator.device.type == "cuda":
         network.to(memory_format=torch.channels_last)
     ema, schedule = AveragedModel(network), SCHEDULES[args.schedule](args.T)
@@ -59,7 +61,9 @@ def main(argv=None):
     elif accelerator.is_main_process:
         kept |= {name: getattr(args, name) for name in ("seed", "T", "schedule", "predicts")}
         kept["precision"] = accelerator.mixed_precision
+        kept |= {"start": args.start} if args.start else {}
         command = " ".join(["python -m ddpm_lesson.train", args.lab, *(f"--{name} {kept[name]}" for name in kept)])
+        kept |= {"started_from": load_notes(args.start)} if args.start else {}
         save_weights(ema.module, folder / f"{args.lab}_unet.safetensors", settings, command=command, **kept,
                      images=len(data), parameters=sum(p.numel() for p in network.parameters()),
                      device=str(accelerator.device), processes=accelerator.num_processes,
@@ -74,6 +78,7 @@ def _parser():
     for name, kind in (("steps", int), ("batch", int), ("lr", float)):
         given = ", ".join(f"{defaults[name]} for {lab}" for lab, (_, _, defaults) in LABS.items())
         parser.add_argument(f"--{name}", type=kind, help=given)
+    parser.add_argument("--start", help="train these weights further: a file, or the name of one that is shipped")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--T", type=int, default=1000)
     parser.add_argument("--schedule", choices=SCHEDULES, default="cosine")
@@ -83,6 +88,13 @@ def _parser():
     parser.add_argument("--compile", action="store_true", help="compile the network first: worth it on a GPU")
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     return parser
+
+
+def _start(network, source):
+    try:
+        network.load_state_dict(load_weights(source).state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"start must hold the weights of this lab's network, and {source} does not: {error}") from None
 
 
 def _precision(on_cpu):

@@ -56,6 +56,18 @@ def test_run_again_it_changes_nothing(folder, capsys):
     assert "4 steps are done already" in capsys.readouterr().out
 
 
+def test_starts_from_given_weights(folder, tmp_path):
+    """Broken: the weights not loaded; loaded after the average was made."""
+    file = folder / "digits_unet.safetensors"
+    main([*SHORT, "--folder", str(tmp_path), "--start", str(file), "--lr", "0"])
+    for name, v in load_weights(tmp_path / "digits_unet.safetensors").state_dict().items():
+        assert_close(v, load_weights(file).state_dict()[name])
+    notes = load_notes(tmp_path / "digits_unet.safetensors")
+    assert notes["started_from"] == load_notes(file) and notes["command"].endswith(f" --start {file}")
+    with pytest.raises(ValueError, match="start must hold the weights of this lab's network, and mnist_classifier"):
+        main([*SHORT, "--start", "mnist_classifier", "--folder", str(tmp_path / "other")])
+
+
 def test_two_processes_give_one_process_weights(folder, tmp_path):
     """Broken: each process trains alone (no cpu=True); each draws its own batch."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone",
@@ -68,7 +80,7 @@ def test_two_processes_give_one_process_weights(folder, tmp_path):
     alone = load_weights(folder / "digits_unet.safetensors").state_dict()
     for name, v in load_weights(tmp_path / "digits_unet.safetensors").state_dict().items():
         # AdamW divides by the gradient's own size, so where that is almost 0 single numbers may differ by more.
-        assert (v - alone[name]).norm() <= 1e-5 * alone[name].norm() + 1e-6, name
+        assert (v - alone[name]).norm() <= 1e-4 * alone[name].norm() + 1e-6, name
         assert_close(v, alone[name], rtol=1e-5, atol=1e-4)
 
 
