@@ -53,7 +53,8 @@ def judge(network, notes):
     shares, confidence = read_classes(logits["fake"])
     bound = bound_by_t(network, real[:1000], schedule, predicts=notes["predicts"], generator=generator)
     found = {
-        "samples": COUNT, "sample_steps": STEPS, "sample_seconds": seconds, "compared": N, "repeats": REPEATS, "fd": fd, "fd_floor": floor,
+        "samples": COUNT, "sample_steps": STEPS, "sample_seconds": seconds, "compared": N, "repeats": REPEATS,
+        "fd": fd, "fd_floor": floor,
         "improved_precision": pr[0], "improved_recall": pr[1],  # precision alone is the training's: no or bf16
         "improved_precision_floor": pr_floor[0], "improved_recall_floor": pr_floor[1],
         "class_shares": shares.tolist(), "confident": (confidence > 0.9).double().mean().item(),
