@@ -101,7 +101,7 @@ plt.show()
 # | [08 Sampling](08_sampling.ipynb) | how does noise turn into an image? | ready |
 # | [09 A Transformer](09_transformer.ipynb) | can a network reach the best possible loss? | ready |
 # | [09b The lab in small](09b_small_lab.ipynb) | what does its density look like? | ready |
-# | 10 A UNet on MNIST | does it work on images? | planned |
+# | [10 A UNet](10_unet.ipynb) | does it work on images? | ready |
 # | [11 Proofreading](11_proofreading.ipynb) | which printed formulas are wrong, and how would you notice? | ready |
 #
 # ## How a lesson works
