@@ -30,7 +30,7 @@ pip could not install the packages. Its own message is just above. The usual rea
   - no network: the first set-up downloads PyTorch and JupyterLab. Behind a proxy, set HTTPS_PROXY.
   - a full disk ({free:.1f} GB are free here).
   - no PyTorch for this machine: it needs a 64-bit Python, and has no recent build for Macs with an Intel chip.
-Then run the same command again. More help: README.md, "If it does not start"."""
+Then run the same command again. More help: notebooks/running.md, "If it does not start"."""
 VENV_FAILED = """
 Python could not make an environment in {venv}. Its own message is just above.
 If it says that permission is denied, move this folder to one of your own, or name another in DDPM_LESSON_VENV."""
@@ -70,7 +70,7 @@ def check_can_install(venv):
         sys.exit("Only {:.1f} GB are free in {}; the packages need 3 GB.\nMake room, or name a folder on another disk "
                  "in DDPM_LESSON_VENV.".format(free, home))
     if free < 8 and sys.platform.startswith("linux"):
-        print("Note: {:.1f} GB are free. PyTorch for Linux brings CUDA along and can need 8 GB; README.md, "
+        print("Note: {:.1f} GB are free. PyTorch for Linux brings CUDA along and can need 8 GB; notebooks/running.md, "
               "\"If it does not start\", tells how to get the small CPU build.".format(free))
     try:
         import ensurepip  # noqa: F401
@@ -169,9 +169,11 @@ def become(command):
 
 def copy_lessons():
     """Copy the student lessons into work/; a file that is there is the student's, and stays."""
-    os.makedirs("work", exist_ok=True)
-    for lesson in glob.glob(os.path.join("notebooks", "student", "*.ipynb")):
-        mine = os.path.join("work", os.path.basename(lesson))
+    student = os.path.join("notebooks", "student")
+    in_languages = glob.glob(os.path.join(student, "[a-z][a-z]", "*.ipynb"))  # zh/: a lesson links its translation
+    for lesson in glob.glob(os.path.join(student, "*.ipynb")) + in_languages:
+        mine = os.path.join("work", os.path.relpath(lesson, student))
+        os.makedirs(os.path.dirname(mine), exist_ok=True)
         if not os.path.exists(mine):
             shutil.copyfile(lesson, mine + ".part")  # so that an interrupted copy is not taken for an answer
             os.rename(mine + ".part", mine)

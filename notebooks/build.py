@@ -1,7 +1,10 @@
 """Build the lessons, one way: src/NN_name.py -> NN_name.ipynb (executed) and student/NN_name.ipynb (no answers).
 
-    python -m notebooks.build [NAME ...]            execute and write; all lessons when no name is given
-    python -m notebooks.build [NAME ...] --check    execute nothing; list what is stale or over a limit
+    python -m notebooks.build [NAME ...]               execute and write; all lessons when no name is given
+    python -m notebooks.build [NAME ...] --check       execute nothing; list what is stale or over a limit
+    python -m notebooks.build [NAME ...] --translate   execute nothing; write the other languages from what is built
+
+A translation in src/zh/NN_name.md becomes zh/NN_name.ipynb and student/zh/NN_name.ipynb, see translate.py.
 """
 
 import argparse
@@ -17,6 +20,8 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+
+from .translate import translate
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -48,10 +53,10 @@ class BuildError(Exception):
     """What stops a build: one or more lines of `file:line: what is wrong`."""
 
 
-def built(source):
+def built(source, language=""):
     """Return the paths of the complete notebook and of the student copy of a source."""
     folder, name = source.parents[1], f"{source.stem}.ipynb"
-    return folder / name, folder / "student" / name
+    return folder / language / name, folder / "student" / language / name
 
 
 def parse(source):
@@ -259,11 +264,40 @@ def build(source, root=ROOT):
     if problems := limits(nb, lines, root):
         raise BuildError("\n".join(problems))
     for path, notebook in zip(built(source), (nb, student), strict=True):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(nbformat.writes(notebook) + "\n", "utf-8", newline="\n")
+        write(path, nbformat.writes(notebook) + "\n")
+    write_translations(source, root)
 
 
-def check(source, root=ROOT):
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8", newline="\n")
+
+
+def translated(source, root):
+    """Return what the built notebooks of a source are in other languages: the text of each file by its path."""
+    nb, lines = load(source, root)
+    complete, files = nbformat.read(built(source)[0], as_version=4), {}
+    for texts in sorted(source.parent.glob(f"*/{source.stem}.md")):
+        (whole, problems), (plain, _) = translate(complete, texts), translate(nb, texts)
+        if problems:
+            raise BuildError("\n".join(f"{texts.parent.relative_to(root).as_posix()}/{line}" for line in problems))
+        for path, notebook in zip(built(source, texts.parent.name), (whole, cut(plain, lines)), strict=True):
+            files[path] = nbformat.writes(notebook) + "\n"
+    return files
+
+
+def write_translations(source, root=ROOT):
+    for path, text in translated(source, root).items():
+        write(path, text)
+
+
+def write_only_translations(source, root=ROOT):
+    """Write the translations of a source whose English notebooks are up to date."""
+    check(source, root, languages=False)
+    write_translations(source, root)
+
+
+def check(source, root=ROOT, languages=True):
     """Raise BuildError when a built notebook of a source is missing, stale, altered or over a limit."""
     nb, lines = load(source, root)
     complete, student = built(source)
@@ -282,6 +316,10 @@ def check(source, root=ROOT):
         problems.append(f"{names[0]} was edited by hand: {again}")
     if stored_student != nbformat.writes(cut(nb, lines)) + "\n":
         problems.append(f"{names[1]} is stale or was edited by hand: {again}")
+    if not problems and languages:
+        files = translated(source, root)
+        stale = [path for path in files if not path.exists() or path.read_text("utf-8") != files[path]]
+        problems += [f"{path.relative_to(root)} is missing or stale: {again} --translate" for path in stale]
     if problems:
         raise BuildError("\n".join(problems))
 
@@ -293,8 +331,13 @@ def check_together(sources, root):
         for node in parse(source).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and first.setdefault(node.name, source) != source:
                 problems.append(f"{source.name}:{node.lineno}: {node.name} is also defined in {first[node.name].name}")
+    texts = [*(root / "notebooks/src").glob("*/*.md")]
+    homeless = [text for text in texts if text.stem not in {source.stem for source in sources}]
+    problems += [f"{text.relative_to(root)} translates no lesson" for text in homeless]
     expected = {path for source in sources for path in built(source)}
-    stored = [*(root / "notebooks").glob("*.ipynb"), *(root / "notebooks/student").glob("*.ipynb")]
+    expected |= {path for text in texts for path in built(text.parents[1] / text.name, text.parent.name)}
+    patterns = "*.ipynb", "student/*.ipynb", "[a-z][a-z]/*.ipynb", "student/[a-z][a-z]/*.ipynb"
+    stored = [path for pattern in patterns for path in (root / "notebooks").glob(pattern)]
     orphans = sorted(set(stored) - expected)
     problems += [f"{path.relative_to(root)} has no source: delete it" for path in orphans]
     if problems:
@@ -305,12 +348,14 @@ def main(argv=None, root=ROOT):
     """Return the exit status: 1 after printing every problem, else 0."""
     parser = argparse.ArgumentParser(prog="python -m notebooks.build", description="Build the lessons.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="a lesson, such as 02_forward (default: all)")
-    parser.add_argument("--check", action="store_true", help="execute nothing; fail when a built notebook is stale")
+    no_run = parser.add_mutually_exclusive_group()
+    no_run.add_argument("--check", action="store_true", help="execute nothing; fail when a built notebook is stale")
+    no_run.add_argument("--translate", action="store_true", help="execute nothing; write the other languages")
     args = parser.parse_args(argv)
     sources = sorted((root / "notebooks/src").glob("*.py"))
     if unknown := set(args.names) - {source.stem for source in sources}:
         parser.error(f"no lesson {sorted(unknown)}; there are {[source.stem for source in sources]}")
-    work = check if args.check else build
+    work = check if args.check else write_only_translations if args.translate else build
     chosen = [source for source in sources if source.stem in args.names or not args.names]
     jobs = [lambda: check_together(sources, root)] + [lambda s=source: work(s, root) for source in chosen]
     failed = False

@@ -283,11 +283,15 @@ def test_lab_opens_a_copy_and_never_overwrites_what_the_student_wrote(course):
     mine.write_text("my answers")
     Path("notebooks", "student", "00_start_here.ipynb").write_text("a new edition")
     Path("notebooks", "student", "01_new.ipynb").write_text("a new lesson")
+    Path("notebooks", "student", "zh").mkdir()
+    Path("notebooks", "student", "zh", "01_new.ipynb").write_text("another language")
     start.main(["lab", "--no-browser"])
     assert mine.read_text() == "my answers"
     assert Path("work", "01_new.ipynb").read_text() == "a new lesson"
     assert course.commands[-1][-1] == "--no-browser"
-    assert sorted(os.listdir("work")) == ["00_start_here.ipynb", "01_new.ipynb"]
+    assert Path("work", "zh", "01_new.ipynb").read_text() == "another language"
+    assert sorted(os.listdir("work")) == ["00_start_here.ipynb", "01_new.ipynb", "zh"]
+    assert os.listdir(Path("work", "zh")) == ["01_new.ipynb"]
 
 
 @pytest.mark.parametrize(("platform", "strictness"), [("linux", "--nbval"), ("darwin", "--nbval-lax")])

@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 00 · Start here: see where the course will take you
 #
+# English · [繁體中文](zh/00_start_here.ipynb)
+#
 # **You will do.** Watch real digits dissolve and come back. Test what you need to know. Find out what this machine can run.
 #
 # **You will learn.** How the lessons work, and in which order to take them.
@@ -19,13 +21,25 @@
 import matplotlib.pyplot as plt
 import torch
 
-from ddpm_lesson import GaussianMixture, cosine_schedule, p_sample_loop, plots, q_step
+from ddpm_lesson import GaussianMixture, cosine_schedule, p_sample_loop, plots, q_step, widgets
 from ddpm_lesson.checks import check
 from ddpm_lesson.data import digits
 
 generator = torch.Generator().manual_seed(7)
 images, labels = digits()  # 1,797 real digits, 8 × 8, values in [-1, 1]
 schedule = cosine_schedule(T=100)
+
+# %% [markdown]
+# ## Move a slider
+#
+# Left: a digit. Middle: the same digit after $t$ small steps of noise. Run the next cell and move the slider **t, step**. (No slider? Run the two cells above as well.)
+#
+# **Write down:** at which $t$ do you lose the digit?
+#
+# On the right the same happens to numbers on a line. Lesson 02 explains that panel.
+
+# %% tags=["nbval-ignore-output"] alt="Three panels at t = 20: a digit, the digit under noise, and a density with two humps and noised points below it. Sliders for t, the noise and the way stand above them in a running notebook."
+widgets.forward_explorer()
 
 # %% [markdown]
 # ## The whole idea in two pictures

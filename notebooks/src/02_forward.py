@@ -9,6 +9,8 @@
 # %% [markdown]
 # # 02 · Turn an image into noise, one small step at a time
 #
+# English · [繁體中文](zh/02_forward.ipynb)
+#
 # **You will do.** Noise real digits step by step. Find the shortcut that noises them in one jump. Watch the exact
 # density of a toy data set melt into a bell curve.
 #
