@@ -98,6 +98,7 @@ def _start(network, source):
 
 
 def _precision(on_cpu):
+    # Not torch.cuda.is_bf16_supported(): it says yes on a T4, which only imitates bf16. There float32 is the way.
     return "bf16" if not on_cpu and torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no"
 
 

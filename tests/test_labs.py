@@ -11,7 +11,7 @@ import torch
 from matplotlib.image import imread
 from torch.testing import assert_close
 
-from ddpm_lesson.labs import LABS, main
+from ddpm_lesson.labs import LABS, _precision, main
 from ddpm_lesson.models import UNet, load_notes, load_weights
 
 SHORT = ["digits", "--steps", "4", "--batch", "8", "--every", "2", "--T", "20", "--cpu"]
@@ -66,6 +66,23 @@ def test_starts_from_given_weights(folder, tmp_path):
     assert notes["started_from"] == load_notes(file) and notes["command"].endswith(f" --start {file}")
     with pytest.raises(ValueError, match="start must hold the weights of this lab's network, and mnist_classifier"):
         main([*SHORT, "--start", "mnist_classifier", "--folder", str(tmp_path / "other")])
+
+
+def test_what_a_lost_machine_left_half_written_is_in_nobodys_way(folder, tmp_path):
+    """A folder on a network drive may come back with a .part and an older checkpoint, or with a .part alone."""
+    (tmp_path / "checkpoint.pt.part").write_bytes((folder / "checkpoint.pt").read_bytes()[:1000])
+    main([*SHORT, "--folder", str(tmp_path)])
+    assert not (tmp_path / "checkpoint.pt.part").exists()
+    name = "digits_unet.safetensors"
+    for key, v in load_weights(tmp_path / name).state_dict().items():
+        assert torch.equal(v, load_weights(folder / name).state_dict()[key])
+
+
+@pytest.mark.parametrize(("card", "precision"), [((7, 5), "no"), ((8, 0), "bf16"), ((8, 9), "bf16")])  # T4, A100, L4
+def test_precision_is_what_the_card_computes_in(monkeypatch, card, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: card)
+    assert _precision(on_cpu=False) == precision and _precision(on_cpu=True) == "no"
 
 
 def test_two_processes_give_one_process_weights(folder, tmp_path):
