@@ -12,10 +12,9 @@ RUN apt-get update \
 
 COPY . /opt/ddpm-lesson
 WORKDIR /opt/ddpm-lesson
-RUN pip install --no-cache-dir --constraint constraints.txt ".[lab,homework]" "$HUB"
-
-RUN useradd --create-home student
-USER student
+RUN pip install --no-cache-dir --constraint constraints.txt ".[lab,homework]" "$HUB" \
+    && useradd --create-home --uid 1000 student
+USER 1000
 # A hub that mounts a volume over the home folder hides these copies: hand them out by nbgitpuller instead.
 RUN cp -r notebooks/student /home/student/lessons
 WORKDIR /home/student

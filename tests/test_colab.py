@@ -170,8 +170,10 @@ def test_an_explorer_moves_and_is_right(installed, notebook_6, tmp_path):
         page.goto(notebook_6)
         page.wait_for_function("() => window.Jupyter?.notebook?.kernel?.is_connected()", timeout=60_000)
         page.evaluate("() => Jupyter.notebook.execute_all_cells()")
+        page.wait_for_function("() => Jupyter.notebook.get_cells().every(cell => cell.input_prompt_number !== '*')",
+                               timeout=300_000)
         image = page.locator("img.widget-image")
-        image.wait_for(timeout=180_000, state="attached")
+        image.wait_for(timeout=60_000, state="attached")
         image.scroll_into_view_if_needed()
 
         def shown():

@@ -67,8 +67,8 @@ def test_the_lessons_ask_at_least_25_questions_that_check_can_answer():
 
 
 def test_the_readme_shows_a_figure_of_a_lesson_as_it_is_built_today():
-    (name,) = re.findall(r"!\[.+?\]\((.+?\.png)\)", (ROOT / "README.md").read_text("utf-8"))
+    name = re.findall(r"!\[.+?\]\((.+?\.png)\)", (ROOT / "README.md").read_text("utf-8"))[0]
     nb = nbformat.read(ROOT / "notebooks" / "02_forward.ipynb", 4)
     outputs = [output for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs]
     first = next(output.data["image/png"] for output in outputs if "image/png" in output.get("data", {}))
-    assert base64.b64decode(first) == (ROOT / name).read_bytes(), f"save lesson 02's first figure as {name}"
+    assert base64.b64decode(first) == (ROOT / name).read_bytes(), "run python -m tests.browser.pictures"
