@@ -44,6 +44,8 @@ if importlib.util.find_spec("ddpm_lesson") is None:
     {missing}
 plt.style.use("ddpm_lesson.lesson")"""
 NOT_HERE = "ddpm_lesson is not installed here: start Jupyter with the README's first command"
+# A tag, not the wheel of a release: it is one name, serves a fork as well, and does not wait for a release to finish.
+# It costs the seconds in which pip builds the wheel. pip keeps what fits the ranges: Colab's torch stays.
 INSTALL = """\
 subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "git+{url}@{ref}"])
     importlib.invalidate_caches()"""
