@@ -1,10 +1,7 @@
 """Build the lessons, one way: src/NN_name.py -> NN_name.ipynb (executed) and student/NN_name.ipynb (no answers).
 
-    python -m notebooks.build [NAME ...]               execute and write; all lessons when no name is given
-    python -m notebooks.build [NAME ...] --check       execute nothing; list what is stale or over a limit
-    python -m notebooks.build [NAME ...] --translate   execute nothing; write the other languages from what is built
-
-A translation in src/zh/NN_name.md becomes zh/NN_name.ipynb and student/zh/NN_name.ipynb, see translate.py.
+    python -m notebooks.build [NAME ...]            execute and write; all lessons when no name is given
+    python -m notebooks.build [NAME ...] --check    execute nothing; list what is stale or over a limit
 """
 
 import argparse
@@ -276,7 +273,10 @@ def write(path, text):
 
 
 def translated(source, root):
-    """Return what the built notebooks of a source are in other languages: the text of each file by its path."""
+    """Return what the built notebooks of a source are in other languages: the text of each file by its path.
+
+    src/zh/NN_name.md becomes zh/NN_name.ipynb and student/zh/NN_name.ipynb; translate.py tells how.
+    """
     nb, lines = load(source, root)
     complete, files = nbformat.read(built(source)[0], as_version=4), {}
     for texts in sorted(source.parent.glob(f"*/{source.stem}.md")):
@@ -291,12 +291,6 @@ def translated(source, root):
 def write_translations(source, root=ROOT):
     for path, text in translated(source, root).items():
         write(path, text)
-
-
-def write_only_translations(source, root=ROOT):
-    """Write the translations of a source whose English notebooks are up to date."""
-    check(source, root, languages=False)
-    write_translations(source, root)
 
 
 def check(source, root=ROOT, languages=True):
@@ -321,7 +315,8 @@ def check(source, root=ROOT, languages=True):
     if not problems and languages:
         files = translated(source, root)
         stale = [path for path in files if not path.exists() or path.read_text("utf-8") != files[path]]
-        problems += [f"{path.relative_to(root)} is missing or stale: {again} --translate" for path in stale]
+        again = f"run python -m notebooks.translate {source.stem}"
+        problems += [f"{path.relative_to(root)} is missing or stale: {again}" for path in stale]
     if problems:
         raise BuildError("\n".join(problems))
 
@@ -350,14 +345,12 @@ def main(argv=None, root=ROOT):
     """Return the exit status: 1 after printing every problem, else 0."""
     parser = argparse.ArgumentParser(prog="python -m notebooks.build", description="Build the lessons.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="a lesson, such as 02_forward (default: all)")
-    no_run = parser.add_mutually_exclusive_group()
-    no_run.add_argument("--check", action="store_true", help="execute nothing; fail when a built notebook is stale")
-    no_run.add_argument("--translate", action="store_true", help="execute nothing; write the other languages")
+    parser.add_argument("--check", action="store_true", help="execute nothing; fail when a built notebook is stale")
     args = parser.parse_args(argv)
     sources = sorted((root / "notebooks/src").glob("*.py"))
     if unknown := set(args.names) - {source.stem for source in sources}:
         parser.error(f"no lesson {sorted(unknown)}; there are {[source.stem for source in sources]}")
-    work = check if args.check else write_only_translations if args.translate else build
+    work = check if args.check else build
     chosen = [source for source in sources if source.stem in args.names or not args.names]
     jobs = [lambda: check_together(sources, root)] + [lambda s=source: work(s, root) for source in chosen]
     failed = False

@@ -3,9 +3,11 @@
 Each text stands below `<!-- KEY -->`, and KEY belongs to the English text: when that changes, the key fits no longer,
 and the build fails until somebody has looked at the translation again.
 
-    python -m notebooks.translate NN_name    print the English texts with their keys, for a translator to write over
+    python -m notebooks.translate [NAME ...]     write all translations, from the English notebooks as they are built
+    python -m notebooks.translate NAME --keys    print the English texts with their keys, for a translator to write over
 """
 
+import argparse
 import copy
 import hashlib
 import re
@@ -83,12 +85,30 @@ def translate(nb, path):
     return nb, []
 
 
-def main(name):
-    from .build import ROOT, load
+def main(argv=None, root=None):
+    """Return the exit status: 1 after printing every problem, else 0."""
+    from . import build  # here, because build imports this module
 
-    for text in texts(load(ROOT / "notebooks" / "src" / f"{name}.py")[0]):
-        print(f"<!-- {key(text)} -->\n{text}\n")
+    parser = argparse.ArgumentParser(prog="python -m notebooks.translate", description="Write the translated lessons.")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="a lesson, such as 02_forward (default: all)")
+    parser.add_argument("--keys", action="store_true", help="write nothing; print the English texts with their keys")
+    args, root = parser.parse_args(argv), root or build.ROOT
+    sources = sorted((root / "notebooks/src").glob("*.py"))
+    if unknown := set(args.names) - {source.stem for source in sources}:
+        parser.error(f"no lesson {sorted(unknown)}; there are {[source.stem for source in sources]}")
+    failed = False
+    for source in (source for source in sources if source.stem in args.names or not args.names):
+        try:
+            if args.keys:
+                print("\n".join(f"<!-- {key(text)} -->\n{text}\n" for text in texts(build.load(source, root)[0])))
+            else:
+                build.check(source, root, languages=False)
+                build.write_translations(source, root)
+        except build.BuildError as error:
+            print(error)
+            failed = True
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main())

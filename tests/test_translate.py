@@ -54,7 +54,7 @@ def course(tmp_path):
     (tmp_path / "notebooks/src/02_sum.py").write_text(SOURCE, "utf-8")
     write_texts(tmp_path, zip(ENGLISH, CHINESE, strict=True))
     write_english(tmp_path)
-    assert build.main(["--translate"], tmp_path) == 0
+    assert translate.main([], tmp_path) == 0
     return tmp_path
 
 
@@ -114,7 +114,7 @@ def test_links_lead_to_the_same_language_where_it_exists(course):
 def test_the_badge_of_a_translation_opens_its_own_student_copy(course, capsys):
     (course / "pyproject.toml").write_text(SET)
     write_english(course)
-    assert build.main(["--translate"], course) == 0, capsys.readouterr().out
+    assert translate.main([], course) == 0, capsys.readouterr().out
     assert check(course, capsys)[0] == 0
     for name in ("student/02_sum.ipynb", "student/zh/02_sum.ipynb"):
         badge, _, title = read(course, name).cells[0].source.split("\n")[:3]
@@ -137,7 +137,7 @@ def test_a_changed_english_text_fails_until_its_translation_is_looked_at(course,
     assert re.search(rf"02_sum.md:\d+: no English text has the key {digest(old)}", out)
     path = course / "notebooks/src/zh/02_sum.md"
     path.write_text(path.read_text("utf-8").replace(digest(old), digest(new)), "utf-8")
-    assert build.main(["--translate"], course) == 0, capsys.readouterr().out
+    assert translate.main([], course) == 0, capsys.readouterr().out
     assert check(course, capsys) == (0, "")
 
 
@@ -181,8 +181,25 @@ def test_what_belongs_to_no_lesson_is_found(course, capsys, path, message):
 
 def test_translations_are_not_made_from_stale_notebooks(course, capsys):
     (course / "notebooks/src/02_sum.py").write_text(SOURCE.replace("1 + 1", "1 + 2"), "utf-8")
-    assert build.main(["--translate"], course) == 1
+    assert translate.main([], course) == 1
     assert "older than its source" in capsys.readouterr().out
+
+
+def test_a_translator_starts_from_the_english_texts_with_their_keys(course, capsys):
+    capsys.readouterr()
+    assert translate.main(["02_sum", "--keys"], course) == 0
+    path = course / "notebooks/src/zh/02_sum.md"
+    path.write_text(capsys.readouterr().out, "utf-8")
+    written, _ = translate.read(path)
+    assert written == {digest(text): text for text in ENGLISH}
+    status, out = check(course, capsys)  # not yet written over
+    assert status == 1 and out.count("still English") == len(ENGLISH)
+
+
+def test_an_unknown_lesson_is_named(course, capsys):
+    with pytest.raises(SystemExit):
+        translate.main(["03_sum"], course)
+    assert "03_sum" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- the repository's own
