@@ -2,6 +2,7 @@
 
 A right answer is a number, a tuple of numbers, or a function that is tried on a few inputs. It never raises, so that
 a notebook with open questions still runs to its end. The right answers stand here: this is help, not an exam.
+Homework (homework.py) and its grader compare with the same `compare`.
 """
 
 import numpy as np
@@ -14,38 +15,72 @@ def check(exercise, answer):
     """Prints whether `answer` is right for the exercise with this number, such as "2.1"."""
     if exercise not in EXERCISES:
         raise ValueError(f"exercise must be one of {', '.join(EXERCISES)}, not {exercise!r}")
-    print(f"{exercise}: {_verdict(EXERCISES[exercise], answer)}")
+    print(f"{exercise}: {attempt(lambda: _verdict(EXERCISES[exercise], answer), answer)}")
 
 
-def _verdict(exercise, answer):
+def attempt(verdict, answer):
+    """What verdict() says, or why there is no answer to judge: a student's function may fail in any way."""
     if answer is None or answer is ...:
         return "not answered yet."
     try:
-        given = _values(exercise, answer)
+        wrong = verdict()
     except NotImplementedError:
         return "not answered yet."
-    except Exception as error:  # a student's function may fail in any way; the notebook goes on
+    except Exception as error:
         return f"not yet. Your answer raised {type(error).__name__}: {error}"
-    right = _values(exercise, exercise.right)
+    return f"not yet. {wrong}" if wrong else "right."
+
+
+def _verdict(exercise, answer):
+    mistakes = {name: [_values(exercise, wrong)] for name, wrong in exercise.mistakes.items()}
+    given, right = _values(exercise, answer), _values(exercise, exercise.right)
+    return compare([given], [right], mistakes, exercise.tolerance, exercise.hint)
+
+
+def compare(given, right, mistakes, tolerance, hint):
+    """"" where all given values agree with the right ones, else what to tell the student.
+
+    All three are lists, one entry per try: given[k] is compared with right[k], and with mistakes[name][k].
+    """
+    if all(agree(g, r, tolerance) for g, r in zip(given, right, strict=True)):
+        return ""
+    for g, r in zip(given, right, strict=True):
+        if np.squeeze(g).shape != np.squeeze(r).shape:
+            return f"Expected {_shape(r)}, got {_shape(g)}."
+    for name, wrong in mistakes.items():
+        if all(agree(g, w, tolerance) for g, w in zip(given, wrong, strict=True)):
+            return name
+    return hint
+
+
+def agree(given, right, tolerance):
+    """Whether two arrays are equal up to a relative tolerance, axes of length 1 aside.
+
+    What is far below the largest entry is left over from rounding, so there an absolute error is allowed as well.
+    """
+    given, right = np.squeeze(given), np.squeeze(right)
     if given.shape != right.shape:
-        return f"not yet. Expected {_shape(right)}, got {_shape(given)}."
-    if torch.allclose(given, right, rtol=exercise.tolerance, atol=1e-9):
-        return "right."
-    for name, wrong in exercise.mistakes.items():
-        if torch.allclose(given, _values(exercise, wrong), rtol=exercise.tolerance, atol=1e-9):
-            return f"not yet. {name}"
-    return f"not yet. {exercise.hint}"
+        return False
+    largest = np.abs(right[np.isfinite(right)]).max(initial=0.0)
+    return bool(np.allclose(given, right, rtol=tolerance, atol=1e-6 * (largest or 1.0)))
+
+
+def values(answer):
+    """A number, tensor or array, or lists of them, as one float64 array. TypeError or ValueError for anything else."""
+    def tree(x):
+        if torch.is_tensor(x):
+            return x.detach().cpu().double().numpy()
+        return [tree(y) for y in x] if isinstance(x, (list, tuple)) else x
+    return np.asarray(tree(answer), dtype=np.float64)
 
 
 def _values(exercise, answer):
-    """The answer, or what the answer's function returns, as one float64 tensor."""
     if callable(exercise.right):
         if not callable(answer):
             raise TypeError("expected a function")
         answer = answer(*(x.clone() if torch.is_tensor(x) else x for x in exercise.inputs))
-    answer = answer.detach().cpu() if torch.is_tensor(answer) else answer
-    return torch.from_numpy(np.asarray(answer, dtype=np.float64))
+    return values(answer)
 
 
-def _shape(values):
-    return f"{values.numel()} number{'s' * (values.numel() != 1)} of shape {tuple(values.shape)}"
+def _shape(array):
+    return f"{array.size} number{'s' * (array.size != 1)} of shape {tuple(array.shape)}"
