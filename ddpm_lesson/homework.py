@@ -44,8 +44,9 @@ def files(homework):
 def numbers(homework, key="public", student=""):
     """The numbers of each question: "hw1.q1" -> what draw_numbers(rng) drew for it.
 
-    The same arguments give the same numbers. `key` is a course's, `student` an id where each student has numbers of their own. rng is a RandomState: of NumPy's
-    generators the one that draws the same in every version, on the student's machine and the grader's.
+    The same arguments give the same numbers. `key` is a course's; `student` is an id where each student has numbers of
+    their own. rng is a RandomState: of NumPy's generators the one that draws the same in every version, on the
+    student's machine and on the grader's.
     """
     seed = hashlib.sha256(f"{homework}\0{key}\0{student}".encode()).digest()
     return _module(homework).draw_numbers(np.random.RandomState(np.frombuffer(seed, "<u4")))
