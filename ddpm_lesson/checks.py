@@ -34,22 +34,23 @@ def attempt(verdict, answer):
 def _verdict(exercise, answer):
     mistakes = {name: [_values(exercise, wrong)] for name, wrong in exercise.mistakes.items()}
     given, right = _values(exercise, answer), _values(exercise, exercise.right)
-    return compare([given], [right], mistakes, exercise.tolerance, exercise.hint)
+    return compare([given], [right], mistakes, exercise.tolerance, exercise.hint, shapes)
 
 
-def compare(given, right, mistakes, tolerance, hint):
+def compare(given, right, mistakes, tolerance, hint, shapes):
     """"" where all given values agree with the right ones, else what to tell the student.
 
-    All three are lists, one entry per try: given[k] is compared with right[k], and with mistakes[name][k].
+    The first three are lists, one entry per try: given[k] is compared with right[k], and with mistakes[name][k].
+    shapes(given[k], right[k]) is what to say where their shapes differ.
     """
     if all(agree(g, r, tolerance) for g, r in zip(given, right, strict=True)):
         return ""
-    for g, r in zip(given, right, strict=True):
-        if np.squeeze(g).shape != np.squeeze(r).shape:
-            return f"Expected {_shape(r)}, got {_shape(g)}."
     for name, wrong in mistakes.items():
         if all(agree(g, w, tolerance) for g, w in zip(given, wrong, strict=True)):
             return name
+    for g, r in zip(given, right, strict=True):
+        if np.squeeze(g).shape != np.squeeze(r).shape:
+            return shapes(g, r)
     return hint
 
 
@@ -82,5 +83,7 @@ def _values(exercise, answer):
     return values(answer)
 
 
-def _shape(array):
-    return f"{array.size} number{'s' * (array.size != 1)} of shape {tuple(array.shape)}"
+def shapes(given, right):
+    """What to say when the shapes differ."""
+    wanted, got = (f"{x.size} number{'s' * (x.size != 1)} of shape {tuple(x.shape)}" for x in (right, given))
+    return f"Expected {wanted}, got {got}."

@@ -1,7 +1,8 @@
 """Homework in a notebook: `numbers, check = start("hw1")`; then `check("hw1.q2", answer)` says right, or what is wrong.
 
 It works offline and needs nothing but this package. A homework is a module exercises/hwN.py: a table QUESTIONS, a
-function draw_numbers(rng), and perhaps FILES. The grader (grading/) reads the same table, but never what `check` said.
+function draw_numbers(rng), and perhaps FILES and LIMITS (see below). The grader (grading/) reads the same table, but
+never what `check` said.
 """
 
 import copy
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checks import attempt, compare, values
+from .checks import attempt, compare, shapes, values
 
 
 class Question(NamedTuple):
@@ -33,12 +34,12 @@ class Question(NamedTuple):
 
 def questions(homework):
     """The table of a homework: "hw1.q1" -> Question. ValueError for a homework that does not exist."""
-    return _module(homework).QUESTIONS
+    return module(homework).QUESTIONS
 
 
 def files(homework):
     """What is handed in beside the notebook: name -> the most bytes it may have."""
-    return getattr(_module(homework), "FILES", {})
+    return getattr(module(homework), "FILES", {})
 
 
 def numbers(homework, key="public", student=""):
@@ -49,7 +50,7 @@ def numbers(homework, key="public", student=""):
     student's machine and on the grader's.
     """
     seed = hashlib.sha256(f"{homework}\0{key}\0{student}".encode()).digest()
-    return _module(homework).draw_numbers(np.random.RandomState(np.frombuffer(seed, "<u4")))
+    return module(homework).draw_numbers(np.random.RandomState(np.frombuffer(seed, "<u4")))
 
 
 def start(homework, key="public", student=""):
@@ -75,36 +76,39 @@ def _verdict(question, mine, answer):
 
     scope = copy.deepcopy(question.example) | {re.match(r"\w+", question.call)[0]: answer}
     exec(question.setup, scope)
-    return explain(question, mine, [copy.deepcopy(question.example)], [plain(eval(question.call, scope))])
+    share, note = marked(question, mine, [copy.deepcopy(question.example)], [plain(eval(question.call, scope))], shapes)
+    return "" if share == 1 else note
 
 
-def explain(question, mine, tries, answers):
-    """"" if all answers are right, else what to tell the student; it never gives the right answer away.
+def marked(question, mine, tries, answers, shape):
+    """The share of the points, and what to tell the student ("" when all is right): never the right answer.
 
-    answers[k] is what the notebook gave for the inputs tries[k]. Raises TypeError, ValueError for no numbers at all.
+    answers[k] is what the notebook gave for the inputs tries[k], and shape(given, right) what to say when their shapes
+    differ. Raises TypeError or ValueError for answers that are no numbers.
     """
     if question.judge:
-        return "" if (share := judged(question, mine, tries, answers))[0] == 1 else share[1]
+        return min((question.judge(mine, inputs, answer) for inputs, answer in zip(tries, answers, strict=True)),
+                   key=lambda verdict: verdict[0])
+    given = [values(answer) for answer in answers]
     right = [values(question.right(mine, **inputs)) for inputs in tries]
     mistakes = {}
     for name, wrong in question.mistakes.items():
         try:
-            mistakes[name] = [values(wrong(mine, **inputs)) for inputs in tries]
+            with np.errstate(all="ignore"):
+                mistakes[name] = [values(wrong(mine, **inputs)) for inputs in tries]
         except (ArithmeticError, ValueError):
             pass  # a wrong formula need not work everywhere
-    return compare([values(answer) for answer in answers], right, mistakes, question.tolerance, question.hint)
+    wrong = compare(given, right, mistakes, question.tolerance, question.hint, shape)
+    return float(not wrong), wrong
 
 
-def judged(question, mine, tries, answers):
-    """The smallest share that question.judge gives to any try, and its note."""
-    return min((question.judge(mine, inputs, answer) for inputs, answer in zip(tries, answers, strict=True)),
-               key=lambda verdict: verdict[0])
-
-
-def _module(homework):
+def module(homework):
+    """Its module in exercises/. LIMITS there, a dict, replaces fields of grading.jail.Limits. ValueError if none."""
     if not re.fullmatch(r"hw\d+", homework):
         raise ValueError(f"homework must be a name such as 'hw1', not {homework!r}")
     try:
         return import_module(f".exercises.{homework}", __package__)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.exercises.{homework}":
+            raise
         raise ValueError(f"homework must be one that exists, not {homework!r}") from None

@@ -1,6 +1,6 @@
 """Build the lessons, one way: src/NN_name.py -> NN_name.ipynb (executed) and student/NN_name.ipynb (no answers).
 
-    python -m notebooks.build [NAME ...]            execute and write; all lessons when no name is given
+    python -m notebooks.build [NAME ...]            execute and write; all lessons and homework when no name is given
     python -m notebooks.build [NAME ...] --check    execute nothing; list what is stale or over a limit
 """
 
@@ -32,6 +32,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # A closed list, because a misspelt "solution" would hand the answer to the students.
 TAG = re.compile(r"(claim|erratum):\S+|exercise:\d+\.\d+|solution|answer|knobs|plumbing|nbval-ignore-output")
+HOMEWORK_TAG = re.compile(r"exercise:hw\d+\.q\d+|hidden|solution|answer|knobs|plumbing")
 SET_UP = """\
 import importlib.util{imports}
 
@@ -92,8 +93,10 @@ def load(source, root=ROOT):
     cells = jupytext.reads(text, PERCENT).cells
     starts = [number for number, line in enumerate(text.splitlines(), 1) if line.startswith("# %%")]
     kinds = [cell.cell_type for cell in cells]
-    if not re.match(r"\d\d[a-z]?_", source.name) or len(starts) != len(cells) or kinds[:1] != ["markdown"]:
+    name = re.match(r"((?P<lesson>\d\d)[a-z]?|(?P<homework>hw\d+))_", source.name)
+    if not name or len(starts) != len(cells) or kinds[:1] != ["markdown"]:
         raise BuildError(f"{path}:1: want NN_name.py: '# %% [markdown]' and the title first, '# %%' at cells only")
+    prefix, known = name["lesson"] or name["homework"], TAG if name["lesson"] else HOMEWORK_TAG
     code, badge = set_up(built(source)[1], root)
     cells[0].source = badge + cells[0].source
     cells.insert(1, nbformat.v4.new_code_cell(code, metadata={"tags": ["setup"]}))
@@ -103,11 +106,11 @@ def load(source, root=ROOT):
     for index, (cell, line) in enumerate(zip(cells, starts, strict=True)):
         metadata = {key: value for key, value in cell.metadata.items() if not key.startswith("lines_to_")}
         unknown = [key for key in metadata if key not in ("tags", "alt")]
-        unknown += [tag for tag in tags(cell) if not TAG.fullmatch(tag) and index != 1]
+        unknown += [tag for tag in tags(cell) if not known.fullmatch(tag) and index != 1]
         unknown += [cell.cell_type] if cell.cell_type not in new else []
         if unknown:
             raise BuildError(f"{path}:{line}: unknown in a cell header: {', '.join(unknown)}")
-        nb.cells.append(new[cell.cell_type](cell.source, id=f"{source.name[:2]}-{index:03d}", metadata=metadata))
+        nb.cells.append(new[cell.cell_type](cell.source, id=f"{prefix}-{index:03d}", metadata=metadata))
         lines[nb.cells[-1].id] = line
     origin = {"source": path, "sha256": hashlib.sha256((text + badge + code).encode()).hexdigest()}
     origin["note"] = f"generated from {path}; do not edit"
@@ -347,12 +350,16 @@ def main(argv=None, root=ROOT):
     parser.add_argument("names", metavar="NAME", nargs="*", help="a lesson, such as 02_forward (default: all)")
     parser.add_argument("--check", action="store_true", help="execute nothing; fail when a built notebook is stale")
     args = parser.parse_args(argv)
+    from notebooks.homework import build as homework
     sources = sorted((root / "notebooks/src").glob("*.py"))
-    if unknown := set(args.names) - {source.stem for source in sources}:
-        parser.error(f"no lesson {sorted(unknown)}; there are {[source.stem for source in sources]}")
-    work = check if args.check else build
-    chosen = [source for source in sources if source.stem in args.names or not args.names]
-    jobs = [lambda: check_together(sources, root)] + [lambda s=source: work(s, root) for source in chosen]
+    homeworks = sorted((root / "notebooks/homework/src").glob("*.py"))
+    if unknown := set(args.names) - {source.stem for source in sources + homeworks}:
+        parser.error(f"no lesson {sorted(unknown)}; there are {[source.stem for source in sources + homeworks]}")
+    jobs = [lambda: check_together(sources, root), lambda: homework.check_together(homeworks, root)]
+    for source in sources + homeworks:
+        module = homework if source in homeworks else sys.modules[__name__]
+        work = module.check if args.check else module.build
+        jobs += [lambda w=work, s=source: w(s, root)] if source.stem in args.names or not args.names else []
     failed = False
     for job in jobs:
         try:
@@ -364,4 +371,6 @@ def main(argv=None, root=ROOT):
 
 
 if __name__ == "__main__":
+    from notebooks.build import main  # this module under its own name, so that there is one BuildError
+
     sys.exit(main())

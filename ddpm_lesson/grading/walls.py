@@ -12,6 +12,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSIDE = PACKAGE / "grading" / "inside.py"
+ANSWERS = PACKAGE / "exercises"  # the tables of the homework are here, and what they import
 WORK = "/tmp/work"  # the working folder, in the jail
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": WORK, "USER": "student", "LANG": "C.UTF-8", "MPLBACKEND": "Agg",
                "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -32,7 +33,7 @@ def command(disk, info, seccomp):
         "--proc", "/proc", "--dev", "/dev", "--size", f"{disk}", "--tmpfs", "/dev/shm",
         "--ro-bind", "/dev/null", "/dev/zero",  # shared maps of it would be memory that no limit sees
         # bubblewrap's own tmpfs have no limit
-        "--remount-ro", "/dev", "--remount-ro", str(INSIDE.parent), "--remount-ro", "/", "--chdir", WORK,
+        "--remount-ro", "/dev", "--remount-ro", str(INSIDE.parent), "--remount-ro", str(ANSWERS), "--remount-ro", "/", "--chdir", WORK,
         "--seccomp", f"{seccomp}",
     ]
     if os.geteuid() != 0:
@@ -49,14 +50,16 @@ def command(disk, info, seccomp):
 
 @functools.cache
 def visible():
-    """What a jail can read, at its own place: the system's programs, Python, this package without the grader."""
+    """What a jail can read, at its own place: the system's programs, Python, this package without grader and answers."""
     binds = [("--ro-bind", Path("/usr"))]
     binds += [("--ro-bind", Path(path)) for path in ("/bin", "/lib", "/lib64", "/sbin", "/etc/ld.so.cache")]
     homes = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}
     homes = {Path(path) for path in homes | {os.path.realpath(path) for path in homes}} - {Path("/usr"), Path("/")}
     # not the whole folder: an environment may lie at the root of a checkout
     binds += [("--ro-bind", home / name) for home in sorted(homes) for name in ("bin", "lib", "lib64", "pyvenv.cfg")]
-    binds += [("--ro-bind", PACKAGE), ("--tmpfs", INSIDE.parent), ("--ro-bind", INSIDE)]
+    binds += [("--ro-bind", PACKAGE), ("--tmpfs", INSIDE.parent), ("--ro-bind", INSIDE), ("--tmpfs", ANSWERS)]
+    shown = [ANSWERS / "__init__.py", ANSWERS / "exercise.py", *sorted(ANSWERS.glob("lesson_*.py"))]
+    binds += [("--ro-bind", path) for path in shown]
     words, bound = [], set()
     for how, path in binds:
         if not path.exists():
