@@ -85,7 +85,7 @@ def _nbgrader(args):
 
     folder = Path(args.graded)
     drawn = material.load(folder.resolve().name, material.salt(args.salt), bool(args.personal), args.folder)
-    print(nbgrader.exchange(drawn, folder, Path(args.course)))
+    print(nbgrader.exchange(drawn, folder, Path(args.course), args.folder))
     return 0
 
 

@@ -92,8 +92,9 @@ def report(material, folder, due=None, students=None, failed=None):
         marks = all_marks[student] = records.marks(record, given)
         late = hours_late(last, due)
         points = [mark["points"] for mark in marks.values()]
-        flags = [f for f in last["handed in"] + last["flags"]] + [failed[student]] * (student in (failed or {}))
-        rows.append([student, record["name"], *points, sum(p for p in points if p is not None),
+        flags = [*last["handed in"], *last["flags"], *([failed[student]] if student in (failed or {}) else [])]
+        known_points = [p for p in points if p is not None]
+        rows.append([student, record["name"], *points, sum(known_points) if known_points else None,
                      sum(asked.points for asked in table.values()), points.count(None), late,
                      len(record["attempts"]), "; ".join(flags)])
         page = pages.feedback(material, record, marks, late)

@@ -89,7 +89,7 @@ def write_by_hand(folder, given, records):
     for student, record in records.items():
         for question, mark in record["attempts"][-1]["marks"].items():
             key = student, question, answer_id(mark)
-            if mark["points"] is None and (student, question, "") not in given:
+            if mark["points"] is None and mark["answer"] and (student, question, "") not in given:
                 rows.setdefault(key, (*key, "", ""))
     header = ["student", "question", "answer", "points", "comment"]
     write(Path(folder) / HAND, table(header, [rows[key] for key in sorted(rows)]))

@@ -33,8 +33,8 @@ def command(disk, info, seccomp):
         "--proc", "/proc", "--dev", "/dev", "--size", f"{disk}", "--tmpfs", "/dev/shm",
         "--ro-bind", "/dev/null", "/dev/zero",  # shared maps of it would be memory that no limit sees
         # bubblewrap's own tmpfs have no limit
-        "--remount-ro", "/dev", "--remount-ro", str(INSIDE.parent), "--remount-ro", str(ANSWERS), "--remount-ro", "/", "--chdir", WORK,
-        "--seccomp", f"{seccomp}",
+        "--remount-ro", "/dev", "--remount-ro", str(INSIDE.parent), "--remount-ro", str(ANSWERS), "--remount-ro", "/",
+        "--chdir", WORK, "--seccomp", f"{seccomp}",
     ]
     if os.geteuid() != 0:
         return [*jail, "--info-fd", f"{info}", "--"]
@@ -50,7 +50,7 @@ def command(disk, info, seccomp):
 
 @functools.cache
 def visible():
-    """What a jail can read, at its own place: the system's programs, Python, this package without grader and answers."""
+    """What a jail can read, at its own place: the system's programs, Python, this package less grader and answers."""
     binds = [("--ro-bind", Path("/usr"))]
     binds += [("--ro-bind", Path(path)) for path in ("/bin", "/lib", "/lib64", "/sbin", "/etc/ld.so.cache")]
     homes = {sys.prefix, sys.base_prefix, str(Path(sys.executable).resolve().parents[1])}
