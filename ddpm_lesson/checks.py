@@ -34,10 +34,16 @@ def attempt(verdict, answer):
 def _verdict(exercise, answer):
     mistakes = {name: [_values(exercise, wrong)] for name, wrong in exercise.mistakes.items()}
     given, right = _values(exercise, answer), _values(exercise, exercise.right)
-    return compare([given], [right], mistakes, exercise.tolerance, exercise.hint, shapes)
+    return compare([given], [right], mistakes, exercise.tolerance, exercise.hint)
 
 
-def compare(given, right, mistakes, tolerance, hint, shapes):
+def shapes(given, right):
+    """What to say when the shapes differ."""
+    wanted, got = (f"{x.size} number{'s' * (x.size != 1)} of shape {tuple(x.shape)}" for x in (right, given))
+    return f"Expected {wanted}, got {got}."
+
+
+def compare(given, right, mistakes, tolerance, hint, shapes=shapes):
     """"" where all given values agree with the right ones, else what to tell the student.
 
     The first three are lists, one entry per try: given[k] is compared with right[k], and with mistakes[name][k].
@@ -81,9 +87,3 @@ def _values(exercise, answer):
             raise TypeError("expected a function")
         answer = answer(*(x.clone() if torch.is_tensor(x) else x for x in exercise.inputs))
     return values(answer)
-
-
-def shapes(given, right):
-    """What to say when the shapes differ."""
-    wanted, got = (f"{x.size} number{'s' * (x.size != 1)} of shape {tuple(x.shape)}" for x in (right, given))
-    return f"Expected {wanted}, got {got}."

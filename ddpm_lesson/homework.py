@@ -76,15 +76,20 @@ def _verdict(question, mine, answer):
 
     scope = copy.deepcopy(question.example) | {re.match(r"\w+", question.call)[0]: answer}
     exec(question.setup, scope)
-    share, note = marked(question, mine, [copy.deepcopy(question.example)], [plain(eval(question.call, scope))], shapes)
+    return explain(question, mine, [copy.deepcopy(question.example)], [plain(eval(question.call, scope))])
+
+
+def explain(question, mine, tries, answers):
+    """"" if all answers are right, else what to tell the student. Arguments as in marked."""
+    share, note = marked(question, mine, tries, answers)
     return "" if share == 1 else note
 
 
-def marked(question, mine, tries, answers, shape):
+def marked(question, mine, tries, answers, shapes=shapes):
     """The share of the points, and what to tell the student ("" when all is right): never the right answer.
 
-    answers[k] is what the notebook gave for the inputs tries[k], and shape(given, right) what to say when their shapes
-    differ. Raises TypeError or ValueError for answers that are no numbers.
+    answers[k] is what the notebook gave for the inputs tries[k], and shapes(given, right) what to say when their
+    shapes differ. Raises TypeError or ValueError for answers that are no numbers.
     """
     if question.judge:
         return min((question.judge(mine, inputs, answer) for inputs, answer in zip(tries, answers, strict=True)),
@@ -98,7 +103,7 @@ def marked(question, mine, tries, answers, shape):
                 mistakes[name] = [values(wrong(mine, **inputs)) for inputs in tries]
         except (ArithmeticError, ValueError):
             pass  # a wrong formula need not work everywhere
-    wrong = compare(given, right, mistakes, question.tolerance, question.hint, shape)
+    wrong = compare(given, right, mistakes, question.tolerance, question.hint, shapes)
     return float(not wrong), wrong
 
 

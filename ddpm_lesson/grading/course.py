@@ -74,6 +74,7 @@ def _opened(submission, wanted):
         if name is None and len(wanted) == 1:  # an LMS or a browser renames, such as weights-1.safetensors
             name = next((name for name in wanted if file.path.lower().endswith(name[name.rindex("."):])), None)
         if name is None:
+            flags.append(f"also handed in: {file.path}")
             continue
         try:
             files[name] = file.read(wanted[name])

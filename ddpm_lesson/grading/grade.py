@@ -61,7 +61,10 @@ def grade(material, student, content, files=None, trust=False):
         mark.update(points=points, answer="\n\n".join(there))
         flags += [f"{question}: {mark['note']}"] if points is None and mark["note"] else []
         flags += [f"{question}: {len(there)} cells say that they answer it"] if len(there) > 1 else []
-    flags += [] if any(mark["points"] for mark in marks.values()) else ["no points at all"]
+    stopped = [f"cell {name} {error}" for name, error in result.cells.items() if error.startswith(ENDS)]
+    stopped += [f"{q}: {reply.error}" for (q, _), reply in zip(asked, result.replies, strict=True)
+                if (reply.error or "").startswith(ENDS)]
+    flags += stopped[:5] + ([] if any(mark["points"] for mark in marks.values()) else ["no points at all"])
     errors = [f"Cell {name}: {error}" for name, error in result.cells.items()
               if name != "0" and not error.startswith("NotImplementedError")]
     return {"marks": marks, "flags": flags, "errors": errors}
