@@ -44,26 +44,25 @@ def grade(material, student, content, files=None, trust=False):
     flags = [f"{len(missing)} cells that were handed out are missing or changed; they were run first, as handed out"]
     mine = homework.numbers(material.homework, material.key, student if material.personal else "")
     first = [("0", source) for source in [FIRST.format(numbers=json.dumps(mine)), *missing]]
-    asked = [(question, inputs) for question in table if table[question].call for inputs in material.tries[question]]
-    requests = [jail.Request(table[question].call, inputs, table[question].setup) for question, inputs in asked]
+    asked = [question for question in table if table[question].call]
+    requests = [jail.Request(table[q].call, material.tries[q], table[q].setup) for q in asked]
     result = jail.run(first + code, requests, material.limits, files, trust)
+    replies = dict(zip(asked, result.replies, strict=True))
 
     lines = {name: source.count("\n") + 1 for name, source in code}
     marks, flags = nothing(material, "")["marks"], flags if missing else []
     for question, mark in marks.items():
         there = [cells[k].source for k in notebooks.answers(cells, question)]
-        replies = [reply for (q, _), reply in zip(asked, result.replies, strict=True) if q == question]
         if table[question].call:
-            tries = material.tries[question]
-            points, mark["note"] = _by_grader(table[question], mine.get(question, {}), tries, replies, lines)
+            tries, reply = material.tries[question], replies[question]
+            points, mark["note"] = _by_grader(table[question], mine.get(question, {}), tries, reply, lines)
         else:
             points, mark["note"] = _by_hand(there, material.blank[question])
         mark.update(points=points, answer="\n\n".join(there))
         flags += [f"{question}: {mark['note']}"] if points is None and mark["note"] else []
         flags += [f"{question}: {len(there)} cells say that they answer it"] if len(there) > 1 else []
     stopped = [f"cell {name} {error}" for name, error in result.cells.items() if error.startswith(ENDS)]
-    stopped += [f"{q}: {reply.error}" for (q, _), reply in zip(asked, result.replies, strict=True)
-                if (reply.error or "").startswith(ENDS)]
+    stopped += [f"{q}: {reply.error}" for q, reply in replies.items() if (reply.error or "").startswith(ENDS)]
     flags += stopped[:5] + ([] if any(mark["points"] for mark in marks.values()) else ["no points at all"])
     errors = [f"Cell {name}: {error}" for name, error in result.cells.items()
               if name != "0" and not error.startswith("NotImplementedError")]
@@ -93,11 +92,13 @@ def _by_hand(sources, blank):
     return None, ""
 
 
-def _by_grader(asked, mine, tries, replies, lines):
+def _by_grader(asked, mine, tries, reply, lines):
     """Points and note."""
-    if error := next((reply.error for reply in replies if reply.error), None):
-        return None if error.startswith("not tried") else 0, _told(error, asked.call, lines)
-    answers = [reply.value for reply in replies]
+    if reply.error:
+        return None if reply.error.startswith("not tried") else 0, _told(reply.error, asked.call, lines)
+    answers = reply.value
+    if not isinstance(answers, list) or len(answers) != len(tries):
+        return 0, f"No answer: {MISUSED}."
     if any(answer is None for answer in answers):
         return 0, "The answer is None: is a line missing?"
     try:

@@ -43,7 +43,8 @@ class Request(NamedTuple):
     """A line of Python for the notebook's namespace. All of it is public: no expected value may stand here."""
 
     call: str  # such as "my_step(xt, t, schedule)"
-    inputs: dict = {}  # name -> number, str, bool, None, numpy array, or list or dict of them
+    inputs: object = {}  # name -> number, str, bool, None, numpy array, or list or dict of them. A list of such dicts:
+    #                      one try after the other in one request; its value is a list
     setup: str = ""  # such as "import torch, ddpm_lesson; xt, schedule = torch.tensor(xt), ddpm_lesson.Schedule(beta)"
 
 

@@ -57,6 +57,7 @@ def key(secret, name):
 
 def notebook(name, kind, folder=HOMEWORK):
     """The path of a built notebook: kind is "student" or "solution". FileNotFoundError tells how to build it."""
+    homework.module(name)  # a name that is none says so
     found = sorted((Path(folder) / kind).glob(f"{name}_*.ipynb"))
     if len(found) != 1:
         raise FileNotFoundError(f"there must be one {Path(folder) / kind / name}_*.ipynb, not {len(found)}: "
