@@ -25,7 +25,7 @@ from handed_in import ROOT, Handed, built, jailed
 from ddpm_lesson import homework
 from ddpm_lesson.grading import course, grade, jail, material, pages, records
 from ddpm_lesson.grading.__main__ import main
-from ddpm_lesson.grading.process import Reply
+from ddpm_lesson.grading.process import MISUSED, Reply
 from ddpm_lesson.grading.submissions import collect, find
 
 TABLE = homework.questions("hw1")
@@ -104,11 +104,13 @@ found = []
 for top in ("/", os.path.expanduser("~"), os.getcwd()):
     for where, folders, files in os.walk(top):
         if where.startswith(("/proc", "/sys")): folders.clear(); continue
-        found += [os.path.join(where, f) for f in files if f.startswith("hw1") or "salt" in f.lower() or f == "grades.csv"]
+        wanted = [f for f in files if f.startswith("hw1") or "salt" in f.lower() or f == "grades.csv"]
+        found += [os.path.join(where, f) for f in wanted]
 found = [f for f in found if "site-packages" not in f]
 for path in found:
     text = open(path, errors="replace").read()
-    if "def hw1_q1" in text or "ve_jump" in text: exec("ve_jump = lambda x, s, t, sigma, eps: x + (sigma[t]**2 - sigma[s]**2).sqrt()[:, None] * eps")""",
+    if "def hw1_q1" in text or "ve_jump" in text:
+        ve_jump = lambda x, s, t, sigma, eps: x + (sigma[t]**2 - sigma[s]**2).sqrt()[:, None] * eps""",
     "marks in place of answers": """
 given = {"points": 4, "of": 4, "share": 1.0, "note": "Right.", "right": True}
 ve_jump = two_back = from_v = mean_from_v = best_isotropic = best_variance = lambda *_, **__: given
@@ -167,7 +169,8 @@ def ten(folder):
     cells[where: where + 1] = [dict(cells[where], source=text) for text in (head, "import math", tail, source)]
     broken = Handed(folder).all().answer(
         q3="def two_back(:\n    pass", q4="raise RuntimeError('mine')\ndef from_v(): pass",
-        q6="def best_isotropic(cov):\n    while True: pass", q7="import os\ndef best_variance(t, beta, cov): os._exit(0)")
+        q6="def best_isotropic(cov):\n    while True: pass",
+        q7="import os\ndef best_variance(t, beta, cov): os._exit(0)")
     broken.nb["cells"] = [cell for cell in broken.nb["cells"] if "grade_id: hw1.q5" not in "".join(cell["source"])]
     ended = Handed(folder).all().add("import os\nos._exit(0)", 8).add("raise SystemExit", 9).add("input()", 10)
     unlike = Handed(folder).all()  # the given cells are gone
@@ -178,7 +181,8 @@ def ten(folder):
         "solution": ("solution.ipynb", Handed(folder).all().bytes(), FULL, ""),
         "numpy": ("Copy of hw1 (1)/whatever.ipynb", Handed(folder).all().answer(**RIGHT[0]).bytes(), FULL, ""),
         "python": ("python.ipynb", Handed(folder).all().answer(**RIGHT[1]).bytes(), FULL, ""),
-        "float32": ("float32.ipynb", Handed(folder).all().answer(**RIGHT[2]).add("%matplotlib inline").bytes(), FULL, ""),
+        "float32": ("float32.ipynb", Handed(folder).all().answer(**RIGHT[2]).add("%matplotlib inline").bytes(), FULL,
+                    ""),
         "spoilt": ("spoilt.ipynb", spoilt.bytes(), FULL, "hw1.q3: 2 cells say that they answer it"),
         "wrong": ("wrong.ipynb", Handed(folder).answer(**{q: s for q, (s, _) in WRONG.items()}).bytes(), ZERO,
                   "no points at all"),
@@ -291,11 +295,14 @@ def test_every_mistake_gets_no_points_and_its_name(drawn, question):
 
 
 SLIPS = {
-    "times 1.01": lambda x: x * 1.01, "plus 0.01": lambda x: x + 0.01, "minus": lambda x: -x, "root": lambda x: abs(x) ** 0.5,
+    "times 1.01": lambda x: x * 1.01, "plus 0.01": lambda x: x + 0.01, "minus": lambda x: -x,
+    "root": lambda x: abs(x) ** 0.5,
     "square": lambda x: x * x, "zero": lambda x: 0 * x, "nan": lambda x: x * np.nan, "infinite": lambda x: x + np.inf,
-    "one less": lambda x: x.ravel()[:-1], "one more": lambda x: np.append(x, 0.0), "reversed": lambda x: x.ravel()[::-1] + 1e-3,
-    "two digits": lambda x: x.round(1) + 0.004, "text": lambda x: "right", "none": lambda x: None, "an outer product":
-    lambda x: np.multiply.outer(x.ravel(), x.ravel()), "a dict": lambda x: {"x": x}, "empty": lambda x: [], "true": lambda x: True,
+    "one less": lambda x: x.ravel()[:-1], "one more": lambda x: np.append(x, 0.0),
+    "reversed": lambda x: x.ravel()[::-1] + 1e-3,
+    "two digits": lambda x: x.round(1) + 0.004, "text": lambda x: "right", "none": lambda x: None,
+    "an outer product": lambda x: np.multiply.outer(x.ravel(), x.ravel()), "a dict": lambda x: {"x": x},
+    "empty": lambda x: [], "true": lambda x: True,
     "first": lambda x: x.ravel()[0] + 0.05, "nested": lambda x: [[x.tolist()], 1.0], "twice": lambda x: [x, x],
 }
 
@@ -326,20 +333,24 @@ def test_right_answers_in_other_types_get_all_points(drawn):
                 np.asarray(TABLE[q].right(mine, **inputs), float))) == (FULL[question], "Right."), question
 
 
+RAISED = "Your code raised {} for what the grader tried."
+
+
 @pytest.mark.parametrize("error, told", [
     ("NotImplementedError: Exercise hw1.q1 (cell 3, line 2)", "Not answered."),
     ("TypeError: expected numbers or arrays, got ellipsis", "Not answered."),
     ("NameError: name 'f' is not defined", "Nothing in the notebook is called f, or its cell failed."),
-    ("NameError: name 'g' is not defined (cell 3, line 2)", "Your code raised NameError in cell 3, line 2 for what the grader tried."),
-    ("ValueError: 0.123456 (cell 3, line 4)", "Your code raised ValueError in cell 3, line 4 for what the grader tried."),
-    ("ValueError: 0.123456 (cell 3, line 123456)", "Your code raised ValueError for what the grader tried."),
-    ("ValueError: x (cell 0.1234, line 1)", "Your code raised ValueError for what the grader tried."),
-    ("ValueError: x (cell 4, line 1)", "Your code raised ValueError for what the grader tried."),
-    ("Told_0_1234: x", "Your code raised an error for what the grader tried."), ("<script>", "Your code raised an error for what the grader tried."),
-    ("", "Your code raised an error for what the grader tried."), ("__name__: 1", "Your code raised an error for what the grader tried."),
-    ("took too long, and was stopped after 12.3 s", "No answer: took too long."), ("the process ended (exit code 77)", "No answer: the process ended."),
+    ("NameError: name 'g' is not defined (cell 3, line 2)", RAISED.format("NameError in cell 3, line 2")),
+    ("ValueError: 0.123456 (cell 3, line 4)", RAISED.format("ValueError in cell 3, line 4")),
+    ("ValueError: 0.123456 (cell 3, line 123456)", RAISED.format("ValueError")),
+    ("ValueError: x (cell 0.1234, line 1)", RAISED.format("ValueError")),
+    ("ValueError: x (cell 4, line 1)", RAISED.format("ValueError")),
+    ("Told_0_1234: x", RAISED.format("an error")), ("<script>", RAISED.format("an error")),
+    ("", RAISED.format("an error")), ("__name__: 1", RAISED.format("an error")),
+    ("took too long, and was stopped after 12.3 s", "No answer: took too long."),
+    ("the process ended (exit code 77)", "No answer: the process ended."),
     ("used more than 4096 MB of memory", "No answer: used more than it may."),
-    ("something else than one answer came out of the notebook's process", "No answer: something else than one answer came out of the notebook's process."),
+    (MISUSED, f"No answer: {MISUSED}."),
 ])
 def test_an_error_is_told_without_what_the_student_could_put_into_it(error, told):
     assert grade._told(error, "f(x)", {"3": 5}) == told
@@ -391,8 +402,8 @@ def graded(tmp_path, drawn, monkeypatch):
             (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "in" / name).write_bytes(content)
         submissions = collect(find(tmp_path / "in"), options.get("students"))
-        failed = course.grade_all(material, submissions, tmp_path / "out", jobs=2, trust=True, say=lambda _: None, **options)
-        assert failed == (wrong or {})
+        assert course.grade_all(material, submissions, tmp_path / "out", jobs=2, trust=True, say=lambda _: None,
+                                **options) == (wrong or {})
         return read(tmp_path / "out" / "grades.csv")
 
     return run
@@ -445,7 +456,8 @@ def test_marks_by_hand_stay_with_their_answers(graded, tmp_path):
     graded({"anna.ipynb": b"3"})
     hand = tmp_path / "out" / "hand.csv"
     answer = records.answer_id({"answer": "3"})
-    hand.write_text(f"student,question,answer,points,comment\nanna,hw1.q1,{answer},1.5,=you did well\nanna,hw1.q11,,4,\n")
+    header = "student,question,answer,points,comment\n"
+    hand.write_text(f"{header}anna,hw1.q1,{answer},1.5,=you did well\nanna,hw1.q11,,4,\n")
     rows = graded({})
     assert (rows["anna"]["hw1.q1"], rows["anna"]["hw1.q11"], rows["anna"]["points"]) == ("1.5", "4.0", "5.5")
     assert f"anna,hw1.q1,{answer},1.5,'=you did well" in hand.read_text()
@@ -453,7 +465,7 @@ def test_marks_by_hand_stay_with_their_answers(graded, tmp_path):
     rows = graded({"anna.ipynb": b"2"})  # another answer: the mark by hand for the old one does not count
     assert (rows["anna"]["hw1.q1"], rows["anna"]["hw1.q11"]) == ("2.0", "4.0")
     assert graded({"anna.ipynb": b"3"})["anna"]["hw1.q1"] == "1.5"
-    hand.write_text("student,question,answer,points,comment\nanna,hw1.q1,,much,\n")
+    hand.write_text(f"{header}anna,hw1.q1,,much,\n")
     with pytest.raises(ValueError, match="points must be a number such as 1.5, not 'much'"):
         graded({})
 
@@ -468,8 +480,9 @@ def test_a_roster_and_personal_numbers(graded, tmp_path, drawn):
     assert "not on the roster" in rows["who?"]["flags"] and rows["who?"]["points"] == ""
 
 
-EVIL = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\t=1", "../../etc/passwd", "..", ".", "a/b", "a\\b", "a\0b", "CON", "x" * 400,
-        "<script>alert(1)</script>", "anna\u202egpj", "\ud800", "Anna", "anna", "ANNA", "", " ", "a b", "ä", "a.b"]
+EVIL = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\t=1", "../../etc/passwd", "..", ".", "a/b", "a\\b", "a\0b", "CON",
+        "x" * 400, "<script>alert(1)</script>", "anna\u202egpj", "\ud800", "Anna", "anna", "ANNA", "", " ", "a b",
+        "ä", "a.b"]
 
 
 def test_names_cannot_leave_the_folder_or_meet(tmp_path):
@@ -484,8 +497,8 @@ def test_names_cannot_leave_the_folder_or_meet(tmp_path):
 
 
 def test_no_cell_of_a_table_is_a_formula(tmp_path):
-    rows = list(csv.reader(records.table(["name"], [[name.replace("\0", "")] for name in EVIL[:6]] + [["a,\"b\"\nc"], [-1], [None], [0.5]])
-                           .splitlines(True)))
+    given = [*EVIL[:6], 'a,"b"\nc', -1, None, 0.5]
+    rows = list(csv.reader(records.table(["name"], [[cell] for cell in given]).splitlines(True)))
     cells = [row[0] if row else "" for row in rows]
     assert not any(cell[:1] in tuple("=+-@\t\r") for cell in cells if cell)
     assert cells[1] == "'=cmd|' /C calc'!A0" and cells[-3:] == ["'-1", "", "0.5"] and cells[-4] == 'a,"b"\nc'
@@ -512,7 +525,8 @@ def slow(*arguments):
     return test_grading.fake(*arguments)
 course.grade = slow
 drawn = material.load("hw1", b"a secret of 16 bytes or more", folder={folder!r})
-course.grade_all(drawn, collect(find({handed!r})), Path({out!r}), jobs=1, trust=True, say=lambda who: print(who, flush=True))
+handed_in = collect(find({handed!r}))
+course.grade_all(drawn, handed_in, Path({out!r}), jobs=1, trust=True, say=lambda who: print(who, flush=True))
 """
 
 
@@ -520,7 +534,8 @@ def test_a_killed_grader_loses_no_mark_and_goes_on(folder, drawn, tmp_path, monk
     (tmp_path / "in").mkdir()
     for k in range(12):
         (tmp_path / "in" / f"s{k:02}.ipynb").write_bytes(b"%d" % (k % 5))
-    code = GRADER.format(tests=str(ROOT / "tests"), folder=str(folder), handed=str(tmp_path / "in"), out=str(tmp_path / "out"))
+    code = GRADER.format(tests=str(ROOT / "tests"), folder=str(folder), handed=str(tmp_path / "in"),
+                         out=str(tmp_path / "out"))
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     said = [child.stdout.readline() for _ in range(3)]
     child.send_signal(signal.SIGKILL)
@@ -563,9 +578,11 @@ def test_released_notebooks_have_a_courses_own_numbers(folder, tmp_path):
     assert main([*common, *salts, "--personal", str(tmp_path / "roster.csv"), "--to", str(tmp_path / "each.zip")]) == 0
     assert main([*common, "--salt", str(tmp_path / "other"), "--to", str(tmp_path / "other course")]) == 0
     assert main([*common, "--to", str(tmp_path / "public")]) == 0
-    texts = {name: (tmp_path / name / "hw1_forward.ipynb").read_text("utf-8") for name in ("all", "other course", "public")}
+    texts = {name: (tmp_path / name / "hw1_forward.ipynb").read_text("utf-8")
+             for name in ("all", "other course", "public")}
     with zipfile.ZipFile(tmp_path / "each.zip") as file:
-        assert file.namelist() == ["anna/hw1_forward.ipynb", f"{records.slug(chr(34).join(('q', 'uote')))}/hw1_forward.ipynb"]
+        quote = records.slug('q"uote')
+        assert file.namelist() == ["anna/hw1_forward.ipynb", f"{quote}/hw1_forward.ipynb"]
         texts |= {name: file.read(name).decode() for name in file.namelist()}
     starts = []
     for text in texts.values():
@@ -609,7 +626,8 @@ def test_what_cannot_be_done_is_said(tmp_path, monkeypatch, capsys, arguments, s
 
 def test_without_a_jail_nothing_is_graded(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "anna.ipynb").write_bytes(Handed(folder).all().add(f"open({str(tmp_path / 'ran')!r}, 'w')").bytes())
+    traitor = Handed(folder).all().add(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    (tmp_path / "in" / "anna.ipynb").write_bytes(traitor.bytes())
     monkeypatch.setenv("PATH", str(tmp_path))
     jail._probe.cache_clear()
     try:
@@ -639,7 +657,8 @@ def test_a_cluster_grades(folder, drawn, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     handed = {name: value for name, value in ten(folder).items() if name in ("solution", "wrong", "unlike")}
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path)) as cluster:
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None,
+                                  local_directory=str(tmp_path)) as cluster:
         with distributed.Client(cluster) as client, client.get_executor() as executor:
             checked(folder, handed, tmp_path, drawn, executor=executor)
 
@@ -650,7 +669,8 @@ def test_a_hundred_submissions_get_the_marks_they_deserve(folder, drawn, tmp_pat
     """What it takes on two cores, RESULTS.md says."""
     rng, base, handed = random.Random(0), ten(folder), {}
     for k in range(100):
-        kind = rng.choices(["mixed", *base, *ATTACKS, "empty", "text"], [60, *[3] * len(base), *[2] * len(ATTACKS), 2, 2])[0]
+        (kind,) = rng.choices(["mixed", *base, *ATTACKS, "empty", "text"],
+                              [60, *[3] * len(base), *[2] * len(ATTACKS), 2, 2])
         file = f"s{k:03}.ipynb"
         if kind == "mixed":
             notebook, wanted = Handed(folder).all(), dict(FULL)

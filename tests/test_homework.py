@@ -73,12 +73,14 @@ def hw9(monkeypatch):
     module = types.ModuleType("ddpm_lesson.exercises.hw9")
     module.draw_numbers = lambda rng: {"hw9.q1": {"a": rng.uniform(1, 2)}, "hw9.q2": {"b": int(rng.randint(10**6))}}
     module.QUESTIONS = {
-        "hw9.q1": Question(3, "scaled(x, s)", lambda n, x, s: n["a"] * s**0.5 * x, {"x": np.array([1.0, -2, 3]), "s": 4.0},
-                           {"A root is missing.": lambda n, x, s: n["a"] * s * x,
-                            "This one fails.": lambda n, x, s: 1 / 0}, "import torch; x = torch.tensor(x)", hint="Think."),
+        "hw9.q1": Question(
+            3, "scaled(x, s)", lambda n, x, s: n["a"] * s**0.5 * x, {"x": np.array([1.0, -2, 3]), "s": 4.0},
+            {"A root is missing.": lambda n, x, s: n["a"] * s * x, "This one fails.": lambda n, x, s: 1 / 0},
+            "import torch; x = torch.tensor(x)", hint="Think."),
         "hw9.q2": Question(2, "b_q2", lambda n: 2 * n["b"], mistakes={"Twice, not once.": lambda n: n["b"]}),
         "hw9.q3": Question(5, rubric="5 all"),
-        "hw9.q4": Question(4, "q4", judge=lambda n, inputs, value: (min(1, 0.5 / value["loss"]), f"The loss is {value['loss']}.")),
+        "hw9.q4": Question(4, "q4", judge=lambda n, inputs, value: (
+            min(1, 0.5 / value["loss"]), f"The loss is {value['loss']}.")),
     }
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
@@ -94,7 +96,8 @@ def said(capsys):
 
 def test_numbers_are_a_courses_and_a_students_own_and_the_same_on_every_machine():
     assert numbers("hw9") == numbers("hw9", "public", "") == numbers("hw9")
-    drawn = [numbers("hw9", *which)["hw9.q2"]["b"] for which in [("public", ""), ("k", ""), ("k", "a"), ("k", "b"), ("ka", "")]]
+    whose = ("public", ""), ("k", ""), ("k", "a"), ("k", "b"), ("ka", "")
+    drawn = [numbers("hw9", *which)["hw9.q2"]["b"] for which in whose]
     assert len(set(drawn)) == 5
     assert drawn[:2] == [900864, 348009]  # of NumPy's frozen generator
     with pytest.raises(ValueError, match="homework must be one that exists, not 'hw77'"):
@@ -113,12 +116,14 @@ def test_a_student_may_spoil_the_numbers_and_check_goes_on(capsys):
 
 def test_check_says_right_names_the_mistake_or_hints(said):
     a = numbers("hw9")["hw9.q1"]["a"]
-    for right in (lambda x, s: a * s**0.5 * x, lambda x, s: (a * s**0.5 * x.numpy()).tolist(), lambda x, s: (a * 2 * x).float(),
-                  lambda x, s: [torch.tensor(a * 2 * v.item(), requires_grad=True) for v in x], lambda x, s: x.mul_(a * 2)[:, None]):
+    for right in (lambda x, s: a * s**0.5 * x, lambda x, s: (a * s**0.5 * x.numpy()).tolist(),
+                  lambda x, s: (a * 2 * x).float(), lambda x, s: x.mul_(a * 2)[:, None],
+                  lambda x, s: [torch.tensor(a * 2 * v.item(), requires_grad=True) for v in x]):
         assert said("hw9.q1", right) == "right."
     assert said("hw9.q1", lambda x, s: a * s * x) == "not yet. A root is missing."
     assert said("hw9.q1", lambda x, s: 0 * x) == "not yet. Think."
-    assert said("hw9.q1", lambda x, s: x[:2]) == "not yet. Expected 3 numbers of shape (3,), got 2 numbers of shape (2,)."
+    assert said("hw9.q1", lambda x, s: x[:2]) == (
+        "not yet. Expected 3 numbers of shape (3,), got 2 numbers of shape (2,).")
     assert said("hw9.q2", 2 * numbers("hw9", "k", "s")["hw9.q2"]["b"], key="k", student="s") == "right."
     assert said("hw9.q2", numbers("hw9")["hw9.q2"]["b"]) == "not yet. Twice, not once."
     assert said("hw9.q4", {"loss": 0.5}) == "right." and said("hw9.q4", {"loss": 1.0}) == "not yet. The loss is 1.0."
@@ -140,7 +145,8 @@ def test_check_never_raises(said):
 
 
 def test_start_loads_no_grader():
-    code = "import sys; from ddpm_lesson.homework import start; start('hw1'); print([m for m in sys.modules if 'grading' in m])"
+    code = ("import sys; from ddpm_lesson.homework import start; start('hw1')\n"
+            "print([name for name in sys.modules if 'grading' in name])")
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"
 
 
@@ -167,18 +173,22 @@ def code_of(nb):
 
 def test_a_student_copy_has_stubs_metadata_and_no_answers(course):
     build.build(write(course), course, run=False)
-    student, solution = (json.loads(path.read_text("utf-8")) for path in build.paths(course / "notebooks/homework/src/hw9_tiny.py"))
+    paths = build.paths(course / "notebooks/homework/src/hw9_tiny.py")
+    student, solution = (json.loads(path.read_text("utf-8")) for path in paths)
     text = json.dumps(student)
-    assert not any(word in text for word in ("secret", "SOLUTION", "hidden", "hw9_q1")) and "secret why" in json.dumps(solution)
+    assert not any(word in text for word in ("secret", "SOLUTION", "hidden", "hw9_q1"))
+    assert "secret why" in json.dumps(solution)
     cells = answer_cells(student)
-    assert "".join(cells["hw9.q1"]["source"]) == ("# grade_id: hw9.q1\ndef scaled(x, s):\n    raise NotImplementedError("
-                                                 '"Exercise hw9.q1")\n\ncheck("hw9.q1", scaled)')
+    assert "".join(cells["hw9.q1"]["source"]) == (
+        "# grade_id: hw9.q1\ndef scaled(x, s):\n"
+        '    raise NotImplementedError("Exercise hw9.q1")\n\ncheck("hw9.q1", scaled)')
     assert "b_q2 = ...  # your answer" in "".join(cells["hw9.q2"]["source"])
     assert "".join(cells["hw9.q3"]["source"]) == "<!-- grade_id: hw9.q3 -->\nSay why.\n\n*Your answer here.*"
     metadata = {question: cell["metadata"] for question, cell in cells.items()}
     assert {q: (m["nbgrader"]["grade_id"], m["nbgrader"]["points"]) for q, m in metadata.items()} == {
         "hw9.q1": ("hw9-q1", 3), "hw9.q2": ("hw9-q2", 2), "hw9.q3": ("hw9-q3", 5), "hw9.q4": ("hw9-q4", 4)}
-    assert all(m["deletable"] is False and m["nbgrader"]["solution"] and m["nbgrader"]["grade"] for m in metadata.values())
+    assert all(m["deletable"] is False and m["nbgrader"]["solution"] and m["nbgrader"]["grade"]
+               for m in metadata.values())
     nbformat.validate(nbformat.from_dict(student))
     names = {}
     exec(code_of(student).replace("plt.style.use", "str"), names)  # with open stubs it runs to its end
@@ -195,16 +205,16 @@ def test_nbgrader_reads_the_metadata(course):
 
 
 @pytest.mark.parametrize("old, new, message", [
-    ('key="public", ', "", r"hw9_tiny.py:1: want one line numbers, check = start\(\"hw9\", key=\"public\", student=\"\"\)"),
+    ('key="public", ', "", "hw9_tiny.py:1: want one line numbers, check = start"),
     ("# <!-- END SOLUTION -->", "", "hw9.q3 needs one <!-- BEGIN SOLUTION --> ... <!-- END SOLUTION -->"),
     ('tags=["exercise:hw9.q3"]', "", ":28: an answer has one tag exercise:hw9.qN and a marked solution"),
     ('"exercise:hw9.q2"', '"exercise:hw9.q7"', "hw9.q7 must be in exercises/hw9.py, with a call if its cell is code"),
-    ('[markdown] tags=["exercise:hw9.q3"]', 'tags=["exercise:hw9.q3"]', "hw9.q3 must be in exercises/hw9.py, with a call"),
+    ('[markdown] tags=["exercise:hw9.q3"]', 'tags=["exercise:hw9.q3"]', "hw9.q3 must be in exercises/hw9.py, with"),
     ('"hidden"', '"hiden"', "unknown in a cell header: hiden"),
     ('"exercise:hw9.q2"', '"exercise:2.1"', "unknown in a cell header: exercise:2.1"),
     ("    # END SOLUTION\n", "", "hw9.q1 has no # END SOLUTION"),
     ("# BEGIN SOLUTION\nq4 = ", "q4 = 1; x = ", "nested, unbalanced or misspelt"),
-    ('# %% tags=["exercise:hw9.q2"]', '# %% tags=["solution"]', r"answer cells for \['hw9.q1', 'hw9.q3', 'hw9.q4'\], but"),
+    ('# %% tags=["exercise:hw9.q2"]', '# %% tags=["solution"]', "answer cells for .*'hw9.q1', 'hw9.q3', 'hw9.q4'"),
 ])
 def test_a_source_that_would_lose_or_tell_something_is_refused(course, old, new, message):
     assert old in SOURCE
@@ -230,7 +240,7 @@ def test_check_finds_what_is_stale_and_builds_nothing(course):
     good = student.read_text("utf-8")
     for bad in (good.replace("Say why", "Say how"), good + "\n", ""):
         student.write_text(bad, "utf-8")
-        with pytest.raises(lessons.BuildError, match="is missing, stale or was edited by hand: run python -m notebooks.build hw9_tiny"):
+        with pytest.raises(lessons.BuildError, match="stale or was edited by hand: run python -m notebooks.build hw9_"):
             build.check(source, course)
     student.rename(student.with_name("hw8_old.ipynb"))
     with pytest.raises(lessons.BuildError, match="hw8_old.ipynb has no source: delete it"):
@@ -253,8 +263,8 @@ def test_a_wrong_solution_is_no_solution(course, monkeypatch):
 def test_the_repositorys_homework_is_up_to_date():
     sources = sorted((ROOT / "notebooks/homework/src").glob("*.py"))
     assert sources and lessons.main(["--check", *(source.stem for source in sources)]) == 0
-    ignored = subprocess.run(["git", "check-ignore", "notebooks/homework/solution/x.ipynb", "graded/hw1/grades.csv"], cwd=ROOT,
-                             capture_output=True, text=True)
+    private = ["notebooks/homework/solution/x.ipynb", "graded/hw1/grades.csv"]
+    ignored = subprocess.run(["git", "check-ignore", *private], cwd=ROOT, capture_output=True, text=True)
     assert ignored.returncode == 128 or len(ignored.stdout.splitlines()) == 2  # 128: not a git checkout
 
 

@@ -21,7 +21,8 @@ from ddpm_lesson.grading.nbgrader import harmless  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # nbgrader's own, of the libraries it uses
 
 TABLE = homework.questions("hw1")
-EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> [x](javascript:alert(1)) $\\beta_t<1$ <a href=javascript\\:x>"
+EVIL = ("<script>alert(1)</script><img src=x onerror=alert(1)> [x](javascript:alert(1)) $\\beta_t<1$ "
+        "<a href=javascript\\:x>")
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +65,21 @@ def test_marks_go_there_and_come_back(graded, folder, tmp_path, capsys):
     bob = records.slug("Bob/../x")
     assert exchange().startswith("0 marks came from formgrader; 2 submissions went")
     with book() as gb:
-        assert {(s.student.id, s.score, s.max_score, s.needs_manual_grade) for s in gb.assignment_submissions("hw1")} == {
-            ("anna", 4, 60, True), (bob, 0, 60, True)}
-        assert [g.name for g in gb.find_submission("hw1", "anna").notebooks[0].grades if g.needs_manual_grade] == ["hw1-q11"]
+        handed_in = {(s.student.id, s.score, s.max_score, s.needs_manual_grade)
+                     for s in gb.assignment_submissions("hw1")}
+        assert handed_in == {("anna", 4, 60, True), (bob, 0, 60, True)}
+        grades = gb.find_submission("hw1", "anna").notebooks[0].grades
+        assert [grade.name for grade in grades if grade.needs_manual_grade] == ["hw1-q11"]
         assert find("comment", "hw1-q1", "anna").auto_comment == "Right."
         find("grade", "hw1-q11", "anna").manual_score, find("grade", "hw1-q11", "anna").extra_credit = 3, 0.5
         find("comment", "hw1-q11", "anna").manual_comment = "=good"
         gb.db.commit()
     assert exchange().startswith("1 marks came")
-    assert records.by_hand(tmp_path / "hw1") == {("anna", "hw1.q11", records.answer_id({"answer": EVIL})): (3.5, "=good")}
+    answer = records.answer_id({"answer": EVIL})
+    assert records.by_hand(tmp_path / "hw1") == {("anna", "hw1.q11", answer): (3.5, "=good")}
     with book() as gb:
-        assert gb.find_submission("hw1", "anna").score == 7.5 and not gb.find_submission("hw1", "anna").needs_manual_grade
+        assert gb.find_submission("hw1", "anna").score == 7.5
+        assert not gb.find_submission("hw1", "anna").needs_manual_grade
     exchange()
     assert len(records.by_hand(tmp_path / "hw1")) == 1
 
@@ -104,10 +109,12 @@ def test_what_formgrader_shows_has_its_boxes_and_no_script(graded, folder, tmp_p
     assert main(["nbgrader", str(tmp_path / "hw1"), str(tmp_path / "nb"), "--folder", str(folder)]) == 0
     path = tmp_path / "nb/autograded/anna/hw1/hw1_forward.ipynb"
     MetadataValidator().validate_nb(nbformat.read(path, 4))
-    config = Config({"HTMLExporter": {"template_name": "formgrade", "extra_template_basedirs": [handlers.template_path]}})
+    config = Config()
+    config.HTMLExporter.template_name = "formgrade"
+    config.HTMLExporter.extra_template_basedirs = [handlers.template_path]
     page, _ = HTMLExporter(config=config).from_filename(str(path), resources={
-        "base_url": "", "notebook_id": "hw1_forward", "assignment_id": "hw1", "submission_id": "1", "index": 0, "total": 1,
-        "student": "anna", "last_name": None, "first_name": None, "notebook_path": ""})
+        "base_url": "", "notebook_id": "hw1_forward", "assignment_id": "hw1", "submission_id": "1", "index": 0,
+        "total": 1, "student": "anna", "last_name": None, "first_name": None, "notebook_path": ""})
     assert "&lt;script&gt;alert(1)" in page and "<script>alert(1)" not in page and "<img src=x" not in page
     assert "javascript:alert(1)" not in page.replace("&#58;", ":") and '"javascript' not in page
     for question in TABLE:
@@ -115,8 +122,9 @@ def test_what_formgrader_shows_has_its_boxes_and_no_script(graded, folder, tmp_p
     assert Handed(folder).nb["cells"][0]["source"] == json.loads(path.read_text("utf-8"))["cells"][0]["source"]
 
 
-@pytest.mark.parametrize("text", ["[x](javascript:a)", "[x](JaVaScRiPt:a)", "[x](javascript\\:a)", "[x](data:text/html,a)",
-                                  "[x]: javascript:a", "<b>", "\\href{javascript:a}{x}", "[x](vbscript\t:a)"])
+@pytest.mark.parametrize("text", ["[x](javascript:a)", "[x](JaVaScRiPt:a)", "[x](javascript\\:a)",
+                                  "[x](data:text/html,a)", "[x]: javascript:a", "<b>",
+                                  "\\href{javascript:a}{x}", "[x](vbscript\t:a)"])
 def test_markdown_keeps_no_scripts(text):
     assert "<" not in harmless(text)
     assert "script:" not in harmless(text).lower().replace("\\", "").replace("\t", "") and "data:" not in harmless(text)

@@ -125,7 +125,8 @@ def test_whose_it_is_in_the_names_of_moodle_canvas_and_plain_ones(tmp_path):
     assert list(owners(tmp_path, "Lee Ånna_4711_assignsubmission_file_/hw1 (1).ipynb",
                        "Bob_B_4712_assignsubmission_file_x.ipynb")) == ["4712", "4711"]
     canvas = owners(tmp_path, "leeanna_LATE_4711_99_hw1_forward-1.ipynb", "bobb_4712_98_hw1_forward.ipynb")
-    assert [(s, one.name, one.late) for s, one in canvas.items()] == [("4712", "bobb", False), ("4711", "leeanna", True)]
+    assert [(student, one.name, one.late) for student, one in canvas.items()] == [
+        ("4712", "bobb", False), ("4711", "leeanna", True)]
     assert list(owners(tmp_path, "anna.ipynb", "bob's copy (2).ipynb")) == ["anna", "bob's copy (2)"]
     assert list(owners(tmp_path, "anna/hw1.ipynb", "bob/hw1.ipynb", "bob/photo.jpg")) == ["anna", "bob"]
     assert list(owners(tmp_path, "all/anna/hw1.ipynb", "all/bob/hw1.ipynb")) == ["anna", "bob"]
@@ -163,8 +164,10 @@ def test_a_file_name_of_ones_own_claims_nobody_else(tmp_path, students):
 
 
 def test_of_several_notebooks_the_newest_counts(tmp_path):
-    old, new = zipfile.ZipInfo("anna/a.ipynb", (2026, 1, 1, 0, 0, 0)), zipfile.ZipInfo("anna/b.ipynb", (2026, 1, 2, 0, 0, 0))
-    path = zipped((new, b"new"), (old, b"old"), ("bob/w.safetensors", b"w"), ("bob/b.ipynb", b"b"), path=tmp_path / "z.zip")
+    old = zipfile.ZipInfo("anna/a.ipynb", (2026, 1, 1, 0, 0, 0))
+    new = zipfile.ZipInfo("anna/b.ipynb", (2026, 1, 2, 0, 0, 0))
+    path = zipped((new, b"new"), (old, b"old"), ("bob/w.safetensors", b"w"), ("bob/b.ipynb", b"b"),
+                  path=tmp_path / "z.zip")
     anna, bob = collect(find(path))
     assert anna.notebook.read(9) == b"new" and anna.flags == [
         "2 notebooks were handed in; the newest is graded: anna/b.ipynb"]
@@ -194,7 +197,8 @@ def test_a_strange_notebook_is_read():
     assert cell == ("code", "x = 1\ny = 2", ())
     assert notebooks.read(b'{"worksheets": [{"cells": [{"cell_type": "code", "input": "x"}]}]}')[0].source == "x"
     strange = b'{"cells": [3, null, {}, {"source": 3}, {"metadata": [], "source": {}}, {"metadata": {"tags": 3}},' \
-              b'{"source": "\\ud800"}, {"metadata": {"nbgrader": {"grade_id": "hw1-q2"}, "tags": ["exercise:hw1.q3"]}}]}'
+              b'{"source": "\\ud800"}, ' \
+              b'{"metadata": {"nbgrader": {"grade_id": "hw1-q2"}, "tags": ["exercise:hw1.q3"]}}]}'
     cells = notebooks.read(strange)
     assert len(cells) == 6 and cells[-1].names == ("hw1.q2", "hw1.q3") and cells[-2].source == "?"
 
