@@ -132,7 +132,8 @@ QUESTIONS = {
         6, "training_step and [float(training_step(network, optimizer, x0, t, eps, alpha_bar)) for _ in range(3)] "
            "+ network.p.tolist()", lambda _, **x: _train(**x),
         example={"x0": _RNG.normal(size=(4, 1, 2, 2)), "t": np.array([1, 3, 5, 2]),
-                 "eps": _RNG.normal(size=(4, 1, 2, 2)), "alpha_bar": _BAR}, mistakes={
+                 "eps": _RNG.normal(size=(4, 1, 2, 2)), "alpha_bar": alpha_bar([0, 0.02, 0.1, 0.3, 0.6, 0.5])},
+        mistakes={
             "Gradients add up from step to step: something must clear them.": lambda _, **x: _train(**x, zero=False),
             "The weights of the network never change.": lambda _, **x: _train(**x, steps=False),
             "The loss is the one before the step, not after it.": lambda _, **x: _train(**x, after=True),

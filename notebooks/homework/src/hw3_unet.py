@@ -171,9 +171,9 @@ check("hw3.q3", training_step)
 
 # %% tags=["hidden"]
 def hw3_q3(rng):
-    T, B = 9, 6
-    return {"x0": rng.normal(size=(B, 1, 2, 2)), "t": rng.choice(np.arange(1, T + 1), B, replace=False),
-            "eps": rng.normal(size=(B, 1, 2, 2)), "alpha_bar": np.cumprod([1, *(1 - rng.uniform(0.05, 0.4, T))])}
+    beta = [rng.uniform(0.01, 0.03), *rng.uniform(0.05, 0.3, 4), *rng.uniform(0.6, 0.75, 2)]  # SNR above 5 and below 1/5
+    return {"x0": rng.normal(size=(6, 1, 2, 2)), "t": np.array([1, 7, *rng.choice(np.arange(2, 7), 4, replace=False)]),
+            "eps": rng.normal(size=(6, 1, 2, 2)), "alpha_bar": np.cumprod([1, *(1 - np.array(beta))])}
 
 # %% [markdown]
 # ### Question 4 · A sampler with long strides (7 points, 35 minutes)
