@@ -1,32 +1,24 @@
 """Homework 2, a Transformer on two bumps: the questions, what is right, and what the classic mistakes lead to.
 
-The network of question 6 is judged by its ε-error on new signals, over the floor that no network can beat; the two
-broken runs of questions 7 and 8 are made in hw2_runs.py.
+Questions 6 to 8, a trained network and two broken runs (broken_runs.py makes them), are judged in hw2_judges.py.
 """
 
 import numpy as np
-import torch
 
 from ..homework import Question
-from ..schedule import cosine_schedule
-from ..two_bumps import TwoBumps
-from . import hw2_runs
+from . import hw2_judges
 from .setup import alpha_bar, tensors
 
 FILES = {"hw2.safetensors": 4_000_000}  # bytes; the notebook's own network takes 0.14 million
 LIMITS = {"cells_seconds": 120, "seconds": 60}
-
-N, T = 32, 50  # points of a signal, steps of the chain
-FLOOR = 0.0541  # the exact denoiser's ε-error, a mean over t = 1..T; tests/test_homework_questions.py measures it
-FULL, NOTHING = 1.15, 2.0  # times the floor: at most this for all points, and from here on none
 
 _BAR = alpha_bar([0, 0.1, 0.25, 0.2, 0.4, 0.35])
 _TOY = "network = lambda xt, t: 0.4 * xt - 0.05 * t[:, None]\n"
 
 
 def draw_numbers(rng):
-    """What makes the two broken runs a course's own."""
-    return hw2_runs.draw_numbers(rng)
+    """A seed for each broken run."""
+    return {f"hw2.q{k}": {"seed": int(rng.choice(np.arange(10**6)))} for k in (7, 8)}
 
 
 def _toy(xt, t):
@@ -72,26 +64,6 @@ def _sampled(xT, z, alpha_bar, last=1, noise_at_1=0.0, power=0.5, kept=None, shi
         mean = (x - beta / np.sqrt(1 - a) * eps) / np.sqrt(a if outer else 1 - beta)
         x = mean + (var**power * z[t] if t > 1 else noise_at_1 * np.sqrt(beta) * z[1])
     return x
-
-
-def _over_floor(_, inputs, value):
-    """The share for a denoiser: all up to FULL times the floor, none from NOTHING times on."""
-    xt, t, eps_hat = torch.as_tensor(inputs["xt"]).double(), torch.as_tensor(inputs["t"]), np.asarray(value)
-    if eps_hat.shape != tuple(xt.shape) or eps_hat.dtype.kind != "f" or not np.isfinite(eps_hat).all():
-        return 0.0, f"denoise must return ε: finite numbers of shape {tuple(xt.shape)}."
-    exact = TwoBumps(N).denoiser(cosine_schedule(T))(xt, t).numpy()
-    ratio = 1 + ((eps_hat - exact) ** 2).mean() / FLOOR
-    if ratio < 1.001:
-        return 0.0, "That is the exact denoiser itself. The question asks for a network that has learned."
-    share = min(1.0, max(0.0, (NOTHING - ratio) / (NOTHING - FULL)))
-    return share, f"ε-error {ratio:.2f} times the floor. All points up to {FULL}, none from {NOTHING} on."
-
-
-def _example_signals():
-    generator = torch.Generator().manual_seed(1)
-    t = torch.arange(1, T + 1).repeat_interleave(8)
-    x0, a = TwoBumps(N).sample(len(t), generator), cosine_schedule(T).alpha_bar[t][:, None].float()
-    return {"xt": (a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=generator)).numpy(), "t": t.numpy()}
 
 
 _RNG = np.random.RandomState(0)
@@ -174,8 +146,8 @@ QUESTIONS = {
             "The network says v. You took it for ε.": lambda _, **x: _sampled(**x, as_eps=True),
         }, setup=tensors("xT, z, alpha_bar") + _TOY,
         hint="Take the first step, t = T, by hand. The tables are read at t = 0..T, and z[t] belongs to step t."),
-    "hw2.q6": Question(9, "denoise(xt, t)", judge=_over_floor, example=_example_signals(),
+    "hw2.q6": Question(9, "denoise(xt, t)", judge=hw2_judges.over_floor, example=hw2_judges.example_signals(),
                        setup="import torch\nxt, t = torch.as_tensor(xt).float(), torch.as_tensor(t)\n"),
-    "hw2.q7": Question(4, "found_a", judge=hw2_runs.judge_a),
-    "hw2.q8": Question(4, "found_b", judge=hw2_runs.judge_b),
+    "hw2.q7": Question(4, "found_a", judge=hw2_judges.run_a),
+    "hw2.q8": Question(4, "found_b", judge=hw2_judges.run_b),
 }

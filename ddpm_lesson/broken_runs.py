@@ -1,33 +1,29 @@
-"""Homework 2, questions 7 and 8: two training runs with a slip, made from a seed, and the answers that find it.
+"""Two training runs with a slip each, made from a seed, for homework 2: what went wrong, and what one sees of it.
 
-An answer is (suspect, number, number). A student's numbers hold a seed only, so that printing them tells nothing.
+What went wrong is (suspect, number, number). A student's numbers hold the seed only, so that printing them tells
+nothing.
 """
 
 import numpy as np
 import torch
 
-from ..forward import q_sample
-from ..mixture import GaussianMixture
-from ..sampling import sample
-from ..schedule import linear_schedule
+from .forward import q_sample
+from .mixture import GaussianMixture
+from .sampling import sample
+from .schedule import linear_schedule
 
 T = 50
 SCHEDULE = linear_schedule(T, rescale=True)
 DATA = GaussianMixture([0.3, 0.7], [[-1.479], [0.634]], std=0.25)  # the two humps of the lessons
 
 
-def draw_numbers(rng):
-    """A seed for each run."""
-    return {f"hw2.q{k}": {"seed": int(rng.choice(np.arange(10**6)))} for k in (7, 8)}
-
-
-def truth_a(seed):
+def slip_a(seed):
     """Run A draws t from first..last only."""
     rng = np.random.RandomState(seed)
-    return 1, int(rng.choice(np.arange(4, 13))), int(rng.choice(np.arange(26, 43)))
+    return 1, int(rng.choice(np.arange(4, 13))), int(rng.choice(np.arange(26, 37)))
 
 
-def truth_b(seed):
+def slip_b(seed):
     """Run B trains on scale * x_0 + shift, and nobody takes that back."""
     rng = np.random.RandomState(seed)
     scale = rng.choice([rng.uniform(0.45, 0.75), rng.uniform(1.3, 1.6)])
@@ -50,7 +46,7 @@ class TableNet(torch.nn.Module):
 
 def run_a(seed, steps=700):
     """The denoiser of run A."""
-    _, first, last = truth_a(seed)
+    _, first, last = slip_a(seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -69,12 +65,12 @@ def run_a(seed, steps=700):
 
 def run_b(seed):
     """The denoiser of run B, trained to the end: the exact one, of the data that it saw."""
-    _, scale, shift = truth_b(seed)
+    _, scale, shift = slip_b(seed)
     return GaussianMixture(DATA.weights, scale * DATA.means + shift, scale * DATA.std).denoiser(SCHEDULE)
 
 
 def pictures(denoiser):
-    """What questions 7 and 8 show of a run: its ε-error and the floor at t = 1..T, (T,) each, and 4000 samples."""
+    """What is shown of a run: its ε-error and the floor at t = 1..T, (T,) each, and 4000 samples."""
     x = torch.linspace(-7, 7, 701)[:, None]
     error, floor = torch.zeros(2, T)
     for t in range(1, T + 1):  # an integral over x_t, as in lessons 07 and 09b
@@ -83,25 +79,3 @@ def pictures(denoiser):
         error[t - 1] = floor[t - 1] + p @ (denoiser(x, torch.full((701,), t)) - best)[:, 0] ** 2
     drawn = sample(denoiser, SCHEDULE, (4000, 1), generator=torch.Generator().manual_seed(1))
     return error, floor, drawn[:, 0]
-
-
-def judge_a(numbers, _, value):
-    """The share for run A: half for the suspect, the rest for its two numbers, within 1."""
-    return _judge(truth_a(numbers["seed"]), value, (1.01, 1.01))
-
-
-def judge_b(numbers, _, value):
-    """The share for run B: half for the suspect, the rest for its two numbers, within 0.1."""
-    return _judge(truth_b(numbers["seed"]), value, (0.1, 0.1))
-
-
-def _judge(truth, value, within):
-    try:
-        suspect, *found = np.asarray(value, np.float64).reshape(3)
-    except (TypeError, ValueError):
-        return 0.0, "The answer is three numbers: the suspect, and its two numbers."
-    if suspect != truth[0]:
-        return 0.0, "Not this one. Which suspect would leave the other panels as they are?"
-    good = [abs(f - true) <= close for f, true, close in zip(found, truth[1:], within, strict=True)]
-    note = "" if all(good) else "The suspect is right. Read its numbers off more closely."
-    return 0.5 + 0.25 * sum(good), note
