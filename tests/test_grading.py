@@ -257,7 +257,7 @@ def test_ten_submissions_get_the_marks_they_deserve(folder, drawn, tmp_path):
     assert "is called two_back, or its cell failed" in told["q3"] and "is called from_v" in told["q4"]
     assert told["q6"] == "No answer: took too long." and told["q7"] == "No answer: the process ended."
     assert re.search(r"<li>Cell \d+: SyntaxError", feedback["broken"]) and "RuntimeError: mine" in feedback["broken"]
-    assert rows["solution"]["to be read"] == "2" and rows["wrong"]["points"] == "0"
+    assert rows["solution"]["to be read"] == "2" and rows["wrong"]["points"] == "0.0"
     assert "most common" in (tmp_path / "out" / "summary.html").read_text()
     waiting = (tmp_path / "out" / "hand.csv").read_text()
     assert waiting.count("hw1.q11") == waiting.count("hw1.q12") == 8  # those of the solutions
