@@ -108,6 +108,15 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         except OSError: pass
 loot = [text for text in loot if SECRET in text or "ptest" in text or "jail.py" in text]
 """, []),
+    "the tables of right answers": Attack("""
+import importlib, os
+import ddpm_lesson.exercises
+folder = os.path.dirname(ddpm_lesson.exercises.__file__)
+loot = [name for name in os.listdir(folder) if not name.startswith(("lesson_", "exercise.py", "__init__.py"))]
+for name in ("hw1", "hw2", "hw3"):
+    try: loot.append(importlib.import_module(f"ddpm_lesson.exercises.{name}").QUESTIONS)
+    except ModuleNotFoundError: pass
+""", []),
     "its processes alone": Attack("""
 import os
 loot = [os.getpid() < 10, os.getppid(), max(int(pid) for pid in os.listdir("/proc") if pid.isdigit()) < 20]

@@ -5,6 +5,7 @@ Sabotage that turned this file red: SABOTAGE
 
 import csv
 import html.parser
+import io
 import json
 import os
 import random
@@ -23,10 +24,10 @@ from answers import RIGHT, WRONG
 from handed_in import ROOT, Handed, built, jailed
 
 from ddpm_lesson import homework
-from ddpm_lesson.grading import course, grade, jail, material, pages, records
+from ddpm_lesson.grading import course, grade, jail, material, pages, records, submissions
 from ddpm_lesson.grading.__main__ import main
 from ddpm_lesson.grading.process import MISUSED, Reply
-from ddpm_lesson.grading.submissions import collect, find
+from ddpm_lesson.grading.submissions import File, collect, find, roster
 
 TABLE = homework.questions("hw1")
 AUTO = [question for question, asked in TABLE.items() if asked.call]
@@ -434,6 +435,25 @@ def test_new_work_counts_and_the_old_is_kept(graded, tmp_path, drawn):
     assert "Earlier" in page and ": 3 of 60 points" in page
 
 
+def test_weights_are_found_beside_the_notebook_and_have_a_size(tmp_path):
+    def opened(wanted, *names):
+        files = [File(name, 0.0, lambda most, name=name: submissions._bounded(io.BytesIO(name.encode()), most))
+                 for name in names]
+        (submission,) = collect(files)
+        return course._opened(submission, wanted)
+
+    assert opened({}, "a.ipynb") == (b"a.ipynb", {}, [], "")
+    assert opened({"w.safetensors": 99}, "a/a.ipynb", "a/w.safetensors", "a/photo.jpg") == (
+        b"a/a.ipynb", {"w.safetensors": b"a/w.safetensors"}, ["also handed in: a/photo.jpg"], "")
+    assert opened({"w.safetensors": 99}, "al_1_2_hw2.ipynb", "al_1_3_W-1.safetensors")[1:3] == (
+        {"w.safetensors": b"al_1_3_W-1.safetensors"}, [])
+    assert opened({"w.safetensors": 99}, "a.ipynb")[1:3] == (
+        {"w.safetensors": b""}, ["w.safetensors was not handed in"])
+    content, files, flags, reason = opened({"w.safetensors": 9}, "a/a.ipynb", "a/w.safetensors")
+    assert files == {"w.safetensors": b""} and "a/w.safetensors was not used: it is larger than 0.0 MB" in flags
+    assert opened({}, "a.txt")[3] == "no notebook was handed in, only a.txt"
+
+
 def test_late_work_is_marked(graded, tmp_path):
     (tmp_path / "in").mkdir()
     graded({"anna.ipynb": b"3", "bob.ipynb": b"3"})
@@ -472,7 +492,6 @@ def test_marks_by_hand_stay_with_their_answers(graded, tmp_path):
 
 def test_a_roster_and_personal_numbers(graded, tmp_path, drawn):
     (tmp_path / "roster.csv").write_text("student,name,login\ns1,Anna,an\ns2,Bob,bo\n")
-    from ddpm_lesson.grading.submissions import roster
     students = roster(tmp_path / "roster.csv")
     rows = graded({"an.ipynb": b"3", "who.ipynb": b"3"}, drawn._replace(personal=True), students=students)
     assert rows["s1"]["name"] == "Anna" and rows["s1"]["hw1.q1"] == "3.0"
@@ -519,7 +538,7 @@ sys.path.insert(0, {tests!r})
 import test_grading
 from pathlib import Path
 from ddpm_lesson.grading import course, material
-from ddpm_lesson.grading.submissions import collect, find
+from ddpm_lesson.grading.submissions import File, collect, find, roster
 def slow(*arguments):
     time.sleep(0.2)
     return test_grading.fake(*arguments)

@@ -80,7 +80,9 @@ def _opened(submission, wanted):
             files[name] = file.read(wanted[name])
         except Refused as error:
             flags.append(f"{file.path} was not used: {error}")
-    return content, files, flags + [f"{name} was not handed in" for name in wanted if name not in files], reason
+    flags += [f"{name} was not handed in" for name in wanted if name not in files]
+    # An empty file fails at once, where a missing one would make the notebook train.
+    return content, {name: files.get(name, b"") for name in wanted}, flags, reason
 
 
 def report(material, folder, due=None, students=None, failed=None):
