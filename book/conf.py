@@ -41,6 +41,9 @@ def finish(app, page, template, context, doctree):
         width, height = struct.unpack(">II", pictures[name[1]].read_bytes()[16:24])
         return match[0].replace("<img", f'<img width="{width}" height="{height}" loading="lazy"', 1)
 
+    # A heading of the side bar says of what level it is.
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
     if doctree:
         # A line may not break between a formula and the full stop behind it.
         body = re.sub(r"<math>(?:(?!</math>).)*</math>[.,;:?!)]+", r'<span class="nobr">\g<0></span>', context["body"])
@@ -52,4 +55,4 @@ def finish(app, page, template, context, doctree):
 
 def setup(app):
     mathml.setup(app)
-    app.connect("html-page-context", finish)
+    app.connect("html-page-context", finish, priority=900)  # after the theme

@@ -56,9 +56,10 @@ def numbered(text, lesson, count, taught):
     def label(match):
         nonlocal count
         count += 1
-        return f"{match[0]} ({lesson}.{count}:{nearest(match[1], taught)})"
+        indent, formula = match.groups()  # and a blank line on both sides, or it would be part of a sentence
+        return f"\n{indent}$${formula}$$ ({lesson}.{count}:{nearest(formula, taught)})\n"
 
-    return re.sub(r"\$\$(.+?)\$\$", label, text, flags=re.S), count
+    return re.sub(r"^( *)\$\$(.+?)\$\$ *$", label, text, flags=re.M | re.S), count
 
 
 def nearest(formula, taught):

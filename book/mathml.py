@@ -3,7 +3,7 @@
 import html
 import logging
 import re
-from importlib.resources import files
+from importlib.metadata import distribution
 
 from docutils import nodes
 from fontTools import subset
@@ -13,7 +13,8 @@ from sphinx.util import logging as sphinx_logging
 from sphinx.util.osutil import relative_uri
 
 CONVERTER = LatexToMathML(unicode_substitution="never", fancy_error=False)
-FONT = files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"  # STIX Two Math, under the Open Font License
+# STIX Two Math, under the Open Font License. Only the file is used: ziamath itself is not even imported.
+FONT = distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")
 BY_THE_BROWSER = {0x221A, *range(0x1D434, 0x1D468), 0x210E, *range(0x1D6E2, 0x1D71C)}  # the root, and slanted letters
 
 
