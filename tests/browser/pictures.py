@@ -29,6 +29,7 @@ def explorer(server, page):
     page.goto(server.url("lab", "00_start_here"))
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_timeout(2000)
+    page.add_style_tag(content=".Toastify { display: none; }")  # "Would you like to get notified ..."
     page.keyboard.press("Control+b")  # the file browser goes
     box = page.locator(".widget-vbox", has=page.locator("img.widget-image")).last
     run_all(page, box)
@@ -37,8 +38,6 @@ def explorer(server, page):
     for _ in range(20):
         handle.press("ArrowRight")
     page.wait_for_timeout(1000)
-    if (news := page.locator(".Toastify__close-button")).count():  # "Would you like to get notified ..."
-        news.first.click()
     page.evaluate("""box => box.closest('.jp-Cell').previousElementSibling.scrollIntoView({block: 'start'})""",
                   box.element_handle())
     page.wait_for_timeout(1500)
@@ -52,7 +51,7 @@ def main():
         server = Server(Path(folder))
         try:
             browser = playwright.chromium.launch(executable_path=chromium(), args=ARGS)
-            explorer(server, browser.new_page(viewport={"width": 1100, "height": 720}))
+            explorer(server, browser.new_page(viewport={"width": 1100, "height": 800}))
             browser.close()
         finally:
             server.stop()
