@@ -1,7 +1,10 @@
 """What the release workflow asks before it publishes, on a small project and on this one."""
 
+import importlib
 import importlib.util
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location("release", ROOT / ".ci/release.py")
 release = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(release)
+sys.path.insert(0, str(ROOT))
+build = importlib.import_module("notebooks.build")
+homework = importlib.import_module("notebooks.homework.build")
+translate = importlib.import_module("notebooks.translate")
+TAG = f"v{ddpm_lesson.__version__}"
+SOURCES = sorted(path for place in ("src", "homework/src") for path in (ROOT / "notebooks" / place).glob("*.py"))
 
 
 @pytest.fixture
@@ -64,6 +73,29 @@ def test_this_projects_badges_if_any_point_at_its_own_version_and_its_changelog_
     repository, ref = (re.search(rf'^{name} = "(.*)"', settings, re.M)[1] for name in ("repository", "ref"))
     assert (repository, ref) == ("", "") or ref == f"v{ddpm_lesson.__version__}"
     assert f"\n## {ddpm_lesson.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def students(source, root):
+    """Return the student copies of a source by path: in English, and in every language that it is translated to."""
+    nb, lines = build.load(source, root)
+    if "homework" in source.parts:
+        return {homework.paths(source)[0]: homework.student_copy(nb, lines)}
+    copies = {build.built(source)[1]: build.cut(nb, lines)}
+    for texts in source.parent.glob(f"*/{source.stem}.md"):
+        copies[build.built(source, texts.parent.name)[1]] = build.cut(translate.translate(nb, texts)[0], lines)
+    return copies
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_with_a_repository_every_student_copy_has_a_badge_to_itself_and_installs_this_version(source, tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("*.ipynb", "__pycache__"))
+    (tmp_path / "pyproject.toml").write_text(f'[tool.ddpm-lesson]\nrepository = "owner/name"\nref = "{TAG}"\n')
+    copies = students(tmp_path / source.relative_to(ROOT), tmp_path)
+    for path, nb in copies.items():
+        name = path.relative_to(tmp_path).as_posix()
+        (link,) = re.findall(r"\]\((https://colab[^)]*/github/[^)]*)\)", nb.cells[0].source)
+        assert link == f"https://colab.research.google.com/github/owner/name/blob/{TAG}/{name}"
+        assert nb.cells[1].source.count(f"git+https://github.com/owner/name@{TAG}\"") == 1
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.stem)
