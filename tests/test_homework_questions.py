@@ -11,18 +11,38 @@ import re
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.integrate
 import scipy.optimize
 import torch
 from scipy.stats import norm
+from sklearn.cluster import KMeans
 
-from ddpm_lesson import Schedule, posterior_mean_var
+from ddpm_lesson import (
+    Schedule,
+    TwoBumps,
+    broken_runs,
+    cosine_schedule,
+    eps_from_x0,
+    linear_schedule,
+    p_step,
+    posterior_mean_var,
+    q_sample,
+)
 from ddpm_lesson.checks import agree, compare, values
-from ddpm_lesson.homework import marked, numbers, questions
+from ddpm_lesson.data import digits
+from ddpm_lesson.exercises import hw2_judges, hw3_judges
+from ddpm_lesson.grading.inside import plain
+from ddpm_lesson.homework import files, marked, numbers, questions
+from notebooks.build import load
+from notebooks.homework.build import student_copy
 
-SOURCES = {path.stem[:3]: path for path in sorted(Path("notebooks/homework/src").resolve().glob("hw*.py"))}
+plt.switch_backend("agg")
+
+FOLDER = Path(__file__).parents[1] / "notebooks/homework/src"
+SOURCES = {path.stem[:3]: path for path in sorted(FOLDER.glob("hw*.py"))}
 TABLE = {name: question for homework in SOURCES for name, question in questions(homework).items()}
 AUTOMATIC = [name for name, question in TABLE.items() if question.call]
 COMPARED = [name for name, question in TABLE.items() if question.right]
@@ -255,31 +275,213 @@ def test_the_misprints_numbers():
         assert corrected.var() == pytest.approx(x_prev.var(), rel=2 * error)
 
 
+# HW2 against other ways to the same numbers
+
+def toy(xt, t):
+    """The network that the questions' setup makes."""
+    return 0.4 * xt - 0.05 * t.to(xt).reshape(-1, *[1] * (xt.ndim - 1))
+
+
+def tensors(inputs):
+    return {name: torch.as_tensor(x) for name, x in inputs.items()}
+
+
+def test_noised_signals_and_their_loss(hidden):
+    for inputs in [TABLE["hw2.q1"].example, *draws(hidden, "hw2.q1")]:
+        x0, t, eps, alpha_bar = tensors(inputs).values()
+        schedule = Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])
+        xt, v = (torch.as_tensor(x) for x in right("hw2.q1", **inputs))
+        torch.testing.assert_close(xt, q_sample(x0, t, schedule, noise=eps))
+        a = alpha_bar[t][:, None]
+        for v_hat, wanted in ((v, None), (toy(xt, t), right("hw2.q4", **inputs))):
+            x0_hat = a.sqrt() * xt - (1 - a).sqrt() * v_hat  # turned back
+            eps_hat = eps_from_x0(xt, x0_hat, t, schedule)
+            error = (eps_hat - eps).square().mean().item()
+            assert error == pytest.approx(0, abs=1e-20) if wanted is None else error == pytest.approx(wanted)
+
+
+def test_waves_repeat_after_their_periods(hidden):
+    for inputs in [TABLE["hw2.q2"].example, *draws(hidden, "hw2.q2")]:
+        found, k = right("hw2.q2", **inputs) - 2, inputs["width"] // 2
+        periods = [4 * (inputs["slowest"] / 4) ** (i / (k - 1)) for i in range(k)]
+        turning = np.array([[np.exp(2j * np.pi * t / p) for p in periods] for t in inputs["t"]])
+        np.testing.assert_allclose(found, np.concatenate([turning.real, turning.imag], 1), atol=1e-9)
+
+
+def test_attention_is_torchs_own(hidden):
+    for inputs in [TABLE["hw2.q3"].example, *draws(hidden, "hw2.q3")]:
+        q, k, v, bias = tensors(inputs).values()
+        own = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        np.testing.assert_allclose(right("hw2.q3", **inputs), own, atol=1e-10)
+
+
+def test_sample_v_is_the_packages_chain(hidden):
+    for inputs in [TABLE["hw2.q5"].example, *draws(hidden, "hw2.q5")]:
+        x, z, alpha_bar = tensors(inputs).values()
+        schedule = Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])
+        def x0_hat(xt, t, alpha_bar=alpha_bar):
+            a = alpha_bar[t][:, None]
+            return a.sqrt() * xt - (1 - a).sqrt() * toy(xt, t)
+        for t in range(schedule.T, 0, -1):
+            x = p_step(x0_hat, x, t, schedule, predicts="x0", noise=z[t])
+        np.testing.assert_allclose(right("hw2.q5", **inputs), x, atol=1e-10)
+
+
+def test_the_floor_of_homework_2_is_the_exact_denoisers_error():
+    data, schedule, generator = TwoBumps(hw2_judges.N), cosine_schedule(hw2_judges.T), torch.Generator().manual_seed(3)
+    t = torch.arange(1, hw2_judges.T + 1).repeat_interleave(40)
+    x0, eps = data.sample(len(t), generator).double(), torch.randn((len(t), data.n), generator=generator).double()
+    guess = data.denoiser(schedule)(q_sample(x0, t, schedule, noise=eps), t)
+    errors = (guess - eps).square().mean(1).unflatten(0, (-1, 40))
+    std_error = (errors.var(1) / 40).sum().sqrt() / hw2_judges.T
+    assert abs(errors.mean() - hw2_judges.FLOOR) < 4 * std_error < 0.1 * hw2_judges.FLOOR
+
+
+def test_a_denoiser_earns_what_its_gap_says():
+    inputs = TABLE["hw2.q6"].example
+    xt, t = torch.as_tensor(inputs["xt"]).double(), torch.as_tensor(inputs["t"])
+    exact = TwoBumps(32).denoiser(cosine_schedule(50))(xt, t)
+    noise = torch.randn(exact.shape, generator=torch.Generator().manual_seed(0)).double()
+    noise /= noise.square().mean().sqrt()
+    for ratio, share in ((1.1, 1), (1.15, 1), (1.5, 0.5 / 0.85), (1.9, 0.1 / 0.85), (2, 0), (9, 0), (1, 0)):
+        given = exact + ((ratio - 1) * hw2_judges.FLOOR) ** 0.5 * noise
+        assert hw2_judges.over_floor({}, inputs, given.float().numpy())[0] == pytest.approx(share, abs=1e-3)
+    for bad in (0, exact.numpy()[:, :-1], exact.numpy() * np.nan, exact.numpy().astype(int), [[1.0]], "x", None):
+        assert hw2_judges.over_floor({}, inputs, bad)[0] == 0
+    assert hw2_judges.over_floor({}, inputs, np.zeros(exact.shape))[0] == 0
+
+
+def test_a_broken_run_shows_its_slip():
+    """What can be read off the pictures, in two ways: here, and in the solution."""
+    for seed in (2, 5):
+        error, floor, x = broken_runs.pictures(broken_runs.run_a(seed))
+        seen = [t for t in range(1, 51) if error[t - 1] / floor[t - 1] < 1.35]
+        assert hw2_judges.run_a({"seed": seed}, {}, (1, seen[0], seen[-1])) == (1, "")
+    for seed in range(8):
+        error, floor, x = broken_runs.pictures(broken_runs.run_b(seed))
+        assert (error / floor).max() > 1.2
+        left, right = sorted(KMeans(2, n_init=1, random_state=0).fit(x[:, None].numpy()).cluster_centers_[:, 0])
+        s, m = np.linalg.solve([[-1.479, 1], [0.634, 1]], [left, right])
+        assert hw2_judges.run_b({"seed": seed}, {}, [2, s, m]) == (1, "")
+
+
+def test_a_diagnosis_is_not_guessed():
+    for judge, slip in ((hw2_judges.run_a, broken_runs.slip_a), (hw2_judges.run_b, broken_runs.slip_b)):
+        shares = []
+        for seed in range(300):
+            suspect, first, second = slip(seed)
+            assert suspect == (1 if judge is hw2_judges.run_a else 2)
+            assert judge({"seed": seed}, {}, (suspect, first, second))[0] == 1
+            assert judge({"seed": seed}, {}, (suspect, first, second + 2))[0] == 0.75
+            assert judge({"seed": seed}, {}, (3, first, second))[0] == 0
+            shares.append(judge({"seed": seed}, {}, slip(seed + 1))[0])  # a neighbour's answer
+        assert np.mean(np.array(shares) == 1) < 0.15
+        for bad in (0, None, "1", (1, 2), (1, 2, 3, 4), (np.nan,) * 3, ("a", "b", "c")):
+            assert judge({"seed": 1}, {}, bad)[0] == 0
+
+
+# HW3 against other ways to the same numbers
+
+def test_strided_with_all_times_and_eta_1_is_the_packages_chain(hidden):
+    for inputs in draws(hidden, "hw3.q4"):
+        alpha_bar, times = torch.as_tensor(inputs["alpha_bar"]), inputs["times"]
+        visited = torch.tensor([0, *times[::-1]])  # a chain of its own, whose step i goes from visited[i]
+        short = Schedule(1 - alpha_bar[visited][1:] / alpha_bar[visited][:-1])
+        x = torch.as_tensor(inputs["xT"])
+        for i, z in zip(range(len(times), 0, -1), torch.as_tensor(inputs["z"]), strict=True):
+            x = p_step(lambda xt, i, visited=visited: toy(xt, visited[i]), x, i, short, noise=z)
+        np.testing.assert_allclose(right("hw3.q4", **inputs | {"eta": 1.0}), x, atol=1e-10)
+        still = right("hw3.q4", **inputs | {"eta": 0.0})
+        np.testing.assert_array_equal(still, right("hw3.q4", **inputs | {"eta": 0.0, "z": 9 * inputs["z"]}))
+
+
+def test_held_out_loss_is_the_mean_error_of_the_noise_that_was_drawn():
+    inputs = hw3_judges.example_noised()
+    generator = torch.Generator().manual_seed(1)
+    eps = torch.randn((600, 1, 8, 8), generator=generator).numpy()  # the example's own
+    snr = linear_schedule(100, rescale=True).snr[torch.as_tensor(inputs["t"])].numpy()
+    weight = np.minimum(snr, 5) / snr
+    noise = np.random.RandomState(0).normal(size=eps.shape)
+    for loss, share in ((0.05, 1), (0.056, 1), (0.088, 0.5), (0.12, 0), (0.5, 0), (0.01, 0)):
+        given = eps + noise * (loss / (weight[:, None, None, None] * noise**2).mean()) ** 0.5
+        assert hw3_judges.held_out_loss({}, inputs, given)[0] == pytest.approx(share, abs=0.01)
+    for bad in (0, eps[:, :, 1:], eps * np.nan, "x", None, np.zeros(eps.shape)):
+        assert hw3_judges.held_out_loss({}, inputs, bad)[0] == 0
+
+
+def test_samples_are_told_from_noise_copies_and_a_single_class():
+    (images, labels), start = digits(), hw3_judges.example_start()
+    new, generator = images[1500:], torch.Generator().manual_seed(0)
+    noisy = new + 0.25 * torch.randn(new.shape, generator=generator)  # what a trained network gives is of this kind
+    def share(x):
+        x = x[torch.arange(200) % len(x)]
+        return hw3_judges.samples({}, start, x.numpy())
+    for wrong in (torch.randn(200, 1, 8, 8, generator=generator), torch.zeros(200, 1, 8, 8), -torch.ones(200, 1, 8, 8),
+                  images[:200], new.roll(3, 3), new + 0.6 * torch.randn(new.shape, generator=generator)):
+        assert share(wrong)[0] < 0.2
+    nearly = new + 0.08 * torch.randn(new.shape, generator=generator)
+    assert share(nearly)[0] == 1
+    assert share(nearly[labels[1500:] == 3])[0] == 0.5
+    assert share(noisy)[0] < 0.8
+    for bad in (0, None, "x", new.numpy(), np.full((200, 1, 8, 8), np.nan)):
+        assert hw3_judges.samples({}, start, bad)[0] == 0
+
+
 # The notebooks
 
-def run(homework, monkeypatch, folder):
+def run(homework, monkeypatch, folder, sources=None):
     """What the notebook prints, and its names, run from top to bottom in an empty folder."""
     monkeypatch.chdir(folder)
-    names, printed = {"display": lambda *_, **__: None}, io.StringIO()
+    names, printed = {}, io.StringIO()
+    codes = [cell.source for cell in cells(homework) if cell.cell_type == "code" and "hidden" not in tags(cell)]
     with contextlib.redirect_stdout(printed):
-        for cell in cells(homework):
-            if cell.cell_type == "code" and "hidden" not in tags(cell):
-                exec(cell.source, names)
-    return printed.getvalue(), names
+        for code in codes if sources is None else sources:
+            exec(code, names)
+    plt.close("all")
+    return dict(re.findall(r"(hw\d\.q\d+): (.*)", printed.getvalue())), names
 
 
-def said(printed):
-    return dict(re.findall(r"(hw\d\.q\d+): (.*)", printed))
-
-
-def test_the_solutions_are_right(monkeypatch, tmp_path):
-    """With training cut short, so that what a trained network earns is left to the slow test."""
+@pytest.mark.parametrize("homework", SOURCES)
+def test_the_solution_is_right_here_and_for_hidden_inputs(homework, hidden, monkeypatch, tmp_path):
+    """With training cut short; what a trained network earns is left to the slow test."""
     monkeypatch.setenv("SMOKE", "1")
-    for homework in SOURCES:
-        folder = tmp_path / homework
-        folder.mkdir()
-        verdicts = said(run(homework, monkeypatch, folder)[0])
-        assert list(verdicts) == [name for name in AUTOMATIC if name[:3] == homework]
-        for name, verdict in verdicts.items():
-            trained = name in ("hw2.q6", "hw3.q5", "hw3.q6")
-            assert verdict.startswith("not yet. ") if trained else verdict == "right.", (name, verdict)
+    verdicts, names = run(homework, monkeypatch, tmp_path)
+    assert list(verdicts) == [name for name in AUTOMATIC if name[:3] == homework]
+    for name, verdict in verdicts.items():
+        trained = name in ("hw2.q6", "hw3.q5", "hw3.q6")
+        assert verdict.startswith("not yet. ") if trained else verdict == "right.", (name, verdict)
+        if TABLE[name].right:
+            tries, answers = draws(hidden, name, 5, seed=7), []
+            for inputs in tries:  # as the grader asks
+                scope = names | inputs
+                exec(TABLE[name].setup, scope)
+                answers.append(plain(eval(TABLE[name].call, scope)))
+            assert marked(TABLE[name], mine(name), tries, answers) == (1, "")
+
+
+@pytest.mark.parametrize("homework", SOURCES)
+def test_a_student_copy_runs_to_its_end_and_answers_nothing(homework, monkeypatch, tmp_path):
+    copy = student_copy(*load(SOURCES[homework]))
+    text = "\n".join(cell.source for cell in copy.cells)
+    assert "SOLUTION" not in text and "hidden" not in str([tags(cell) for cell in copy.cells])
+    verdicts, _ = run(homework, monkeypatch, tmp_path, [c.source for c in copy.cells if c.cell_type == "code"])
+    assert set(verdicts.values()) == {"not answered yet."}
+    assert list(verdicts) == [name for name in AUTOMATIC if name[:3] == homework]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("homework", ["hw2", "hw3"])
+def test_the_solution_trains_well_enough(homework, hidden, monkeypatch, tmp_path):
+    verdicts, names = run(homework, monkeypatch, tmp_path)
+    assert set(verdicts.values()) == {"right."}
+    for name in ("hw2.q6", "hw3.q5", "hw3.q6"):
+        if name[:3] == homework:
+            (inputs,) = hidden[name](np.random.RandomState(5))
+            scope = names | inputs
+            exec(TABLE[name].setup, scope)
+            share, note = TABLE[name].judge({}, inputs, plain(eval(TABLE[name].call, scope)))
+            print(name, note)
+            assert share == 1
+    for name, most in files(homework).items():
+        assert (tmp_path / name).stat().st_size < most / 2
