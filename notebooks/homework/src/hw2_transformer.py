@@ -290,7 +290,7 @@ answered(drawn)
 # %% [markdown]
 # ## 4 · Two runs that went wrong
 #
-# Two people trained a denoiser for the two humps of lesson 09b, in one dimension, with $T=50$ steps. Each made **one** slip. The figure below is all that they have: left the ε-error at each $t$ over the floor at that $t$ (on the true data; 1 is perfect), right 4000 samples and the density of the data.
+# Two people trained a denoiser for the two humps of lesson 09b, in one dimension, with $T=50$ steps. Each made **one** slip. The figure below is all that they have. Left: the gap at each $t$, the mean of $(\epsilon_\theta-\epsilon^*)^2$ on the true data, where $\epsilon^*$ is the exact denoiser. Right: 4000 samples and the density of the data.
 #
 # The suspects:
 #
@@ -298,22 +298,22 @@ answered(drawn)
 # |---|---|---|---|
 # | 1 | training drew $t$ from a part of $1..T$ only | the smallest $t$ drawn | the largest $t$ drawn |
 # | 2 | the data were changed to $s\,x_0+m$ for training, and the samples not changed back | $s$ | $m$ |
-# | 3 | the ε to be predicted was not the one in $x_t$, but a fresh draw | the ratio at $t=1$ | 0 |
-# | 4 | the network was never told $t$ | the $t$ with the smallest ratio | 0 |
+# | 3 | the ε to be predicted was not the one in $x_t$, but a fresh draw | the gap at $t=50$ | 0 |
+# | 4 | the network was never told $t$ | the $t$ with the smallest gap | 0 |
 # | 5 | the sampler stopped early, at $x_k$ | $k$ | 0 |
 # | 6 | the sampler started from noise of standard deviation $s$ | $s$ | 0 |
 # | 7 | the sampler multiplied its noise by $\sigma_t^2$ in place of $\sigma_t$ | the standard deviation of the left hump's samples | of the right hump's |
-# | 8 | the training stopped after $k$ steps, far too early | the largest ratio | the smallest ratio |
+# | 8 | the training stopped after $k$ steps, far too early | the largest gap | the smallest gap |
 #
-# **Predict first.** Which suspects leave the left panel at 1, because the network itself is good?
+# **Predict first.** Which suspects leave the gap small at every $t$, because the network itself is good?
 
-# %% alt="Two rows. Left panels: ε-error over the floor against t, as dots on a logarithmic axis. Right panels: a histogram of 4000 samples and the density of the data with its two humps."
+# %% alt="Two rows. Left panels: the gap against t, as dots on a logarithmic axis. Right panels: a histogram of 4000 samples and the density of the data with its two humps."
 fig, axes = plt.subplots(2, 2, figsize=(9, 6))
 runs = broken_runs.run_a(numbers["hw2.q7"]["seed"]), broken_runs.run_b(numbers["hw2.q8"]["seed"])
 for name, run, (left, right) in zip("AB", runs, axes, strict=True):
-    error, floor, drawn_x = broken_runs.pictures(run)
-    left.semilogy(range(1, 51), error / floor, "o-", color=plots.COLORS["model"], markersize=4, linewidth=1)
-    left.set(xlabel="t", xticks=range(0, 51, 5), title=f"Run {name}: ε-error over the floor")
+    gap, drawn_x = broken_runs.pictures(run)
+    left.semilogy(range(1, 51), gap, "o-", color=plots.COLORS["model"], markersize=4, linewidth=1)
+    left.set(xlabel="t", xticks=range(0, 51, 5), title=f"Run {name}: gap to the exact denoiser")
     left.minorticks_on()
     left.grid(which="minor", axis="x", color="0.95")
     right.hist(drawn_x, 80, range=(-4, 4), density=True, color=plots.COLORS["model"], alpha=0.6, label="samples")
@@ -332,9 +332,13 @@ plt.show()
 
 # %% tags=["exercise:hw2.q7"]
 # BEGIN SOLUTION
-def seen_a(error, floor, _):
-    good = (error < 1.3 * floor).nonzero()[:, 0] + 1  # the t where it is near the floor
-    return 1, good.min().item(), good.max().item()
+def seen_a(gap, _):
+    first = last = 20  # gap[t - 1] belongs to t; from the middle outwards, until the gap jumps
+    while gap[first - 2] < 10 * gap[first - 1]:
+        first -= 1
+    while gap[last] < 30 * gap[last - 1]:
+        last += 1
+    return 1, first, last
 
 found_a = seen_a(*broken_runs.pictures(runs[0]))
 # END SOLUTION
@@ -347,7 +351,7 @@ check("hw2.q7", found_a)
 
 # %% tags=["exercise:hw2.q8"]
 # BEGIN SOLUTION
-def seen_b(_error, _floor, x):
+def seen_b(_, x):
     middle = x.mean()
     left, right = x[x < middle].mean(), x[x > middle].mean()  # the two humps
     s = (right - left) / (0.634 + 1.479)
