@@ -334,7 +334,7 @@ plt.show()
 # BEGIN SOLUTION
 def seen_a(gap, _):
     first = last = 20  # gap[t - 1] belongs to t; from the middle outwards, until the gap jumps
-    while gap[first - 2] < 10 * gap[first - 1]:
+    while gap[first - 2] < 5 * gap[first - 1]:
         first -= 1
     while gap[last] < 30 * gap[last - 1]:
         last += 1
