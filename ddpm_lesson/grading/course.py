@@ -97,7 +97,7 @@ def report(material, folder, due=None, students=None, failed=None):
         points = [mark["points"] for mark in marks.values()]
         flags = [*last["handed in"], *last["flags"], *([failed[student]] if student in (failed or {}) else [])]
         known_points = [p for p in points if p is not None]
-        rows.append([student, record["name"], *points, sum(known_points) if known_points else None,
+        rows.append([student, record["name"], *map(_shown, points), _shown(sum(known_points) if known_points else None),
                      sum(asked.points for asked in table.values()), points.count(None), late,
                      len(record["attempts"]), "; ".join(flags)])
         page = pages.feedback(material, record, marks, late)
@@ -108,6 +108,10 @@ def report(material, folder, due=None, students=None, failed=None):
     header = ["student", "name", *table, "points", "of", "to be read", "hours late", "attempts", "flags"]
     records.write(folder / "grades.csv", records.table(header, rows))
     records.write(folder / "summary.html", pages.summary(material, header, rows, all_marks))
+
+
+def _shown(points):
+    return None if points is None else f"{points:g}"
 
 
 def hours_late(attempt, due):

@@ -17,6 +17,7 @@ td, th {{ border-bottom: 1px solid #ccc; padding: .3em .6em; text-align: left; v
 td.n, th.n {{ text-align: right; white-space: nowrap }}
 pre {{ background: #f5f5f5; padding: .6em; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere }}
 td, p, li {{ overflow-wrap: anywhere }}
+div {{ overflow-x: auto }} div td {{ white-space: nowrap }}
 svg {{ display: block }} svg text {{ font: 11px system-ui, sans-serif }}
 </style></head><body>
 <h1>{title}</h1>
@@ -69,12 +70,13 @@ def summary(material, header, rows, all_marks):
         out.append(f"<tr><td>{escape(question)}</td><td class=n>{mean}</td>"
                    f"<td>{_histogram(points, asked.points)}{waits}</td><td><ul>{common}</ul></td></tr>")
     out.append("</table><h2>To be looked at</h2><table><tr><th>student</th><th>why</th></tr>")
-    out += [f"<tr><td>{escape(row[0])}</td><td>{escape(row[-1])}</td></tr>" for row in rows if row[-1]]
-    out.append("</table><h2>Marks</h2><table><tr>")
+    flagged = [row for row in rows if row[-1]]
+    out += [f"<tr><td>{escape(row[0])}</td><td>{escape(row[-1])}</td></tr>" for row in flagged or [("nobody", "")]]
+    out.append("</table><h2>Marks</h2><div><table><tr>")
     out += [f"<th>{escape(name)}</th>" for name in header[:-1]] + ["</tr>"]
     for row in rows:
         out.append("<tr>" + "".join(f"<td>{escape('–' if cell is None else cell)}</td>" for cell in row[:-1]) + "</tr>")
-    return "\n".join(out) + "</table>\n</body></html>\n"
+    return "\n".join(out) + "</table></div>\n</body></html>\n"
 
 
 def _histogram(points, most):
