@@ -154,6 +154,7 @@ def test_a_roster_says_whose_it_is(tmp_path, students):
         "s1": [], "s2": [], "s4": [], "al23?": ["'al23' is not on the roster"],
         "Bob Wu?": ["'Bob Wu' fits 2 students of the roster"]}
     assert found["s1"].name == "Anna Lee"
+    assert list(owners(tmp_path, "bob wu_4711_1_hw.ipynb", students=students)) == ["s1"]  # the LMS's id comes first
 
 
 def test_a_file_name_of_ones_own_claims_nobody_else(tmp_path, students):

@@ -87,7 +87,7 @@ def load(name, secret=b"public", personal=False, folder=HOMEWORK):
         elif cell["cell_type"] == "code" and "knobs" not in cell["metadata"].get("tags", []):
             given.append("".join(cell["source"]))
     modules = sorted([*PACKAGE.glob("exercises/*.py"), PACKAGE / "checks.py", PACKAGE / "homework.py"])
-    parts = [name, key(secret, name), str(personal), *hidden, *given, *map(str, sorted(blank.items())),
+    parts = [name, str(personal), *hidden, *given, *map(str, sorted(blank.items())),
              *(path.read_text("utf-8") for path in modules), derived(secret, "fingerprint").hex()]
     title = "".join(student[0]["source"]).rpartition("\n# ")[2].removeprefix("# ").split("\n")[0]
     return Material(name, title, key(secret, name), personal, given, blank, tries,

@@ -168,19 +168,19 @@ def _owner(path):
 
 def _match(who, name, students):
     """The student of the roster that is meant, and flags. Somebody else keeps the name found, and is flagged."""
-    texts = {_plain(who), _plain(name)} - {""}
-    exact = [student for student, (_, others) in students.items() if texts & others]
+    exact = [student for student, (_, others) in students.items() if _plain(who) in others]
     if len(exact) == 1:
         return exact[0], []
+    texts = {_plain(who), _plain(name)} - {""}
     lengths = {}
     for student, (_, others) in students.items():
         for other in others:
             if any(other in text and re.search(rf"(?<![^\W_]){re.escape(other)}(?![^\W_])", text) for text in texts):
                 lengths[student] = max(len(other), lengths.get(student, 0))
     best = [student for student, length in lengths.items() if length == max(lengths.values())]
-    if len(best) == 1 and not exact:
+    if len(best) == 1:
         return best[0], []
-    several = f"fits {len(best or exact)} students of the roster" if best or exact else "is not on the roster"
+    several = f"fits {len(best)} students of the roster" if best else "is not on the roster"
     return f"{who}?", [f"{who!r} {several}"]
 
 
