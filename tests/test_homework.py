@@ -1,6 +1,7 @@
 """Homework in a notebook (start, check) and the builder of homework, on a tiny made-up one.
 
-Sabotage that turned this file red: SABOTAGE
+Sabotage that turned this file red: key and student joined without a mark between them; the numbers handed out
+uncopied; hidden cells left in the student copy.
 """
 
 import importlib

@@ -1,6 +1,8 @@
 """What is handed in: folders and zips with hostile names and contents are read, or refused with a reason.
 
-Sabotage that turned this file red: SABOTAGE
+Sabotage that turned this file red: links followed in a folder, in a zip; ".." kept in a zip's names; a file read whole
+before its size is known; the file's own name, or a student's name before the LMS's id, saying whose it is; a nesting
+too deep for the JSON reader let through.
 """
 
 import io
