@@ -9,7 +9,7 @@
 # %% [markdown]
 # # Homework 1 · Forward, posterior, KL
 #
-# **Twelve questions, 60 points, about 3 ½ hours.** Points and minutes stand beside each question.
+# **Twelve questions, 60 points, about 4 hours.** Points and minutes stand beside each question.
 #
 # **You will need.** Lessons 01, 02, 03, 05 and 06. Question 10 needs 08, question 11 needs 07. Paper and a pencil.
 #
