@@ -1,6 +1,6 @@
 """Marks go to nbgrader's gradebook, and come back with what humans gave. Skips where nbgrader is not installed.
 
-Sabotage that turned this file red: SABOTAGE
+Sabotage that turned this file red: HTML and links left as they are; marks read back for the newest answer.
 """
 
 import csv
@@ -12,13 +12,14 @@ import nbformat
 import pytest
 from handed_in import Handed, built
 
-pytest.importorskip("nbgrader.api", exc_type=ImportError)
+pytest.importorskip("nbgrader.api")
 from ddpm_lesson import homework  # noqa: E402
 from ddpm_lesson.grading import course, grade, material, records  # noqa: E402
 from ddpm_lesson.grading.__main__ import main  # noqa: E402
 from ddpm_lesson.grading.nbgrader import harmless  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # nbgrader's own, of the libraries it uses
+pytestmark = [pytest.mark.filterwarnings("ignore"),  # nbgrader's own, of the libraries it uses
+              pytest.mark.skipif(sys.platform == "win32", reason="homework is graded on Linux or macOS")]
 
 TABLE = homework.questions("hw1")
 EVIL = ("<script>alert(1)</script><img src=x onerror=alert(1)> [x](javascript:alert(1)) $\\beta_t<1$ "
