@@ -1,8 +1,8 @@
 """Homework graded: known marks for right, wrong, broken and hostile notebooks, and nothing told that is hidden.
 
 Sabotage that turned this file red: any try right instead of all; shapes not compared; a tolerance of 0.1; error kinds,
-lines and messages told as they come; what cannot be judged called 0; CSV cells and page texts as they are; slugs without
-their digest; all graded again every time; marks not saved when they come; no look for a jail; hidden inputs without the
+lines and messages told as they come; what cannot be judged called 0; CSV cells and page texts as they are; slugs
+without their digest; all graded again every time; marks not saved when they come; no look for a jail; hidden inputs without the
 salt; marks by hand that stay when the answer changes. With a stop for every try in place of one per question, one
 function that hangs left no time for the others: that is how the ten submissions found it.
 """
