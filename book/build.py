@@ -41,11 +41,11 @@ def build(out, root=ROOT, work=ROOT / "build" / "book"):
                    "-d", str(work / "doctrees"), str(work / "source"), str(out)])
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m book.build", description="Build the course as a web site.")
     parser.add_argument("out", nargs="?", metavar="OUT", type=Path, default=ROOT / "build" / "book" / "html",
                         help="the folder of the site (default: build/book/html)")
-    out = parser.parse_args().out.resolve()
+    out = parser.parse_args(argv).out.resolve()
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").exists():
         parser.error(f"{out} holds something else than a site: name an empty or a new folder")
     status = build(out)

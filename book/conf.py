@@ -7,12 +7,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from book import mathml  # noqa: E402
-from ddpm_lesson import __version__  # noqa: E402
 
-project, release = "DDPM Lesson", __version__
-author = "The DDPM Lesson developers"
+project, author = "DDPM Lesson", "The DDPM Lesson developers"
 extensions = ["myst_nb"]
 exclude_patterns = ["downloads"]
+suppress_warnings = ["misc.highlighting_failure"]  # "!pip" and the like in a text's code
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"

@@ -24,14 +24,15 @@ def lesson(path, sources):
     """The page of the built notebook at `path`."""
     nb, student = nbformat.read(path, 4), sources.student(path)
     stubs = {cell.id: cell for cell in nbformat.read(student, 4).cells}
-    number = re.match(r"0*(\d+[a-z]?)_", path.name)[1] if path.name[0].isdigit() else path.stem
+    number = re.match(r"0*(\d+[a-z]?)_", path.name)[1]
+    language = path.parent.name if path.parent != sources.notebooks else ""
     cells, equations, anchored = [], 0, set()
     for cell in nb.cells:
         taught = tagged(cell, "claim:")
         before = "".join(f'<span id="{claim}"></span>' for claim in taught if claim not in anchored)
         anchored.update(taught)
         if cell.cell_type == "markdown":
-            text, equations = numbered(sources.relink(cell.source, path), number, equations, taught)
+            text, equations = numbered(sources.relink(cell.source, path), number, equations, taught, language)
             cells.append(text_cell(f"{before}\n\n{text}"))
         else:
             cells += [text_cell(before)] * bool(before) + code(cell, stubs.get(cell.id))
@@ -48,16 +49,16 @@ def text_cell(source):
     return nbformat.v4.new_markdown_cell(source.strip())
 
 
-def numbered(text, lesson, count, taught):
-    """The text with a label at each displayed formula, NUMBER:CLAIM, and how many formulas the lesson has by now.
+def numbered(text, lesson, count, taught, language=""):
+    """The text with a label at each displayed formula, NUMBER:CLAIM:LANGUAGE, and how many the lesson has by now.
 
-    The claim is that of the cell whose formula is the most similar one.
+    The claim is that of the cell whose formula is the most similar one. The language is "" for English.
     """
     def label(match):
         nonlocal count
         count += 1
         indent, formula = match.groups()  # and a blank line on both sides, or it would be part of a sentence
-        return f"\n{indent}$${formula}$$ ({lesson}.{count}:{nearest(formula, taught)})\n"
+        return f"\n{indent}$${formula}$$ ({lesson}.{count}:{nearest(formula, taught)}:{language})\n"
 
     return re.sub(r"^( *)\$\$(.+?)\$\$ *$", label, text, flags=re.M | re.S), count
 

@@ -33,11 +33,11 @@ def inline(self, node):
 
 
 def block(self, node):
-    """A displayed formula. Its label is NUMBER:CLAIM; the number links the claim in the formula sheet, if there is one.
+    """A displayed formula. Its label is NUMBER:CLAIM:LANGUAGE; the number links the claim in the formula sheet.
 
     Without a claim the number links the formula itself, so that the place can be shared.
     """
-    number, _, claim = (node.get("label") or "").partition(":")
+    number, claim, _ = (node.get("label") or "::").split(":")
     formula = f'<div class="formula">{mathml(node.astext(), True, node)}</div>'
     if number:
         here = self.builder.get_target_uri(self.builder.current_docname)
@@ -62,7 +62,8 @@ def write_font(app, error):
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes={ord(character) for character in used} | BY_THE_BROWSER)
     subsetter.subset(font)
-    lost = used - {chr(code) for code in font.getBestCmap()} - set(" \n\u2061\u200b\ufe00")
+    have = {chr(code) for code in font.getBestCmap()} | set(" \n\u2061\u200b\ufe00")
+    lost = {c for c in used - have if not "\u2e80" <= c <= "\uffef"}  # Chinese words take the reader's own font
     if lost:
         raise ExtensionError(f"the math font has no {sorted(lost)}")
     subset.save_font(font, str(app.outdir / "_static" / "math.woff"), options)
