@@ -2,9 +2,9 @@
 
 Sabotage that turned this file red: any try right instead of all; shapes not compared; a tolerance of 0.1; error kinds,
 lines and messages told as they come; what cannot be judged called 0; CSV cells and page texts as they are; slugs
-without their digest; all graded again every time; marks not saved when they come; no look for a jail; hidden inputs without the
-salt; marks by hand that stay when the answer changes. With a stop for every try in place of one per question, one
-function that hangs left no time for the others: that is how the ten submissions found it.
+without their digest; all graded again every time; marks not saved when they come; no look for a jail; hidden inputs
+without the salt; marks by hand that stay when the answer changes. With a stop for every try in place of one per
+question, one function that hangs left no time for the others: that is how the ten submissions found it.
 """
 
 import csv
@@ -28,7 +28,7 @@ from answers import RIGHT, WRONG
 from handed_in import ROOT, Handed, built, jailed
 
 from ddpm_lesson import homework
-from ddpm_lesson.grading import course, grade, jail, material, pages, records, submissions
+from ddpm_lesson.grading import course, grade, jail, material, notebooks, pages, records, submissions
 from ddpm_lesson.grading.__main__ import main
 from ddpm_lesson.grading.process import MISUSED, Reply
 from ddpm_lesson.grading.submissions import File, collect, find, roster
@@ -384,6 +384,13 @@ def test_what_is_no_submission_has_a_reason_and_no_marks(drawn, content, reason)
     result = grade.grade(drawn, "a", content, trust=True)
     assert result["flags"] == [f"not graded: {reason}"]
     assert all(mark["points"] is None and reason in mark["note"] for mark in result["marks"].values())
+
+
+def test_a_notebook_made_to_keep_the_grader_busy_does_not():
+    """Here a search that goes through a line again for every place in it would take days."""
+    assert len(material.START.findall("start('hw1'" * 10**5)) == 10**5
+    cells = [notebooks.Cell("code", "# grade_id: " * 10**6, ())]
+    assert notebooks.answers(cells, "hw1.q1") == []
 
 
 # the course: history, files, killed graders, other engines

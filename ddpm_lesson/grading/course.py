@@ -43,7 +43,7 @@ def grade_all(material, submissions, folder, executor=None, jobs=None, trust=Fal
             attempt = {"digest": digest(material, submission.student, content, files) + reason,
                        "file": submission.notebook.path if submission.notebook else "",
                        "submitted": submission.notebook.modified if submission.notebook else 0.0,
-                       "late": submission.late, "graded": time.time(), "handed in": submission.flags + flags}
+                       "late": submission.late, "graded": time.time(), "handed in": (submission.flags + flags)[:20]}
             if old and old[0]["digest"] == attempt["digest"]:
                 continue
             arguments = (nothing, material, reason) if reason else (
@@ -74,12 +74,12 @@ def _opened(submission, wanted):
         if name is None and len(wanted) == 1:  # an LMS or a browser renames, such as weights-1.safetensors
             name = next((name for name in wanted if file.path.lower().endswith(name[name.rindex("."):])), None)
         if name is None:
-            flags.append(f"also handed in: {file.path}")
+            flags.append(f"also handed in: {file.path[:100]}")
             continue
         try:
             files[name] = file.read(wanted[name])
         except Refused as error:
-            flags.append(f"{file.path} was not used: {error}")
+            flags.append(f"{file.path[:100]} was not used: {error}")
     flags += [f"{name} was not handed in" for name in wanted if name not in files]
     # An empty file fails at once, where a missing one would make the notebook train.
     return content, {name: files.get(name, b"") for name in wanted}, flags, reason

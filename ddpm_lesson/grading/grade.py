@@ -16,6 +16,7 @@ from .material import START
 from .process import MISUSED
 from .submissions import Refused
 
+LONGEST = 100_000  # characters of an answer that are kept and shown
 SHAPE = "The answer does not have the shape that the question asks for."
 ENDS = ("took too long", "the process ended", "used more than", "made more than", "not tried", MISUSED)
 FIRST = """\
@@ -58,7 +59,7 @@ def grade(material, student, content, files=None, trust=False):
             points, mark["note"] = _by_grader(table[question], mine.get(question, {}), tries, reply, lines)
         else:
             points, mark["note"] = _by_hand(there, material.blank[question])
-        mark.update(points=points, answer="\n\n".join(there))
+        mark.update(points=points, answer="\n\n".join(there)[:LONGEST])
         flags += [f"{question}: {mark['note']}"] if points is None and mark["note"] else []
         flags += [f"{question}: {len(there)} cells say that they answer it"] if len(there) > 1 else []
     stopped = [f"cell {name} {error}" for name, error in result.cells.items() if error.startswith(ENDS)]
@@ -66,7 +67,7 @@ def grade(material, student, content, files=None, trust=False):
     flags += stopped[:5] + ([] if any(mark["points"] for mark in marks.values()) else ["no points at all"])
     errors = [f"Cell {name}: {error}" for name, error in result.cells.items()
               if name != "0" and not error.startswith("NotImplementedError")]
-    return {"marks": marks, "flags": flags, "errors": errors}
+    return {"marks": marks, "flags": flags, "errors": errors[:20]}
 
 
 def nothing(material, reason):

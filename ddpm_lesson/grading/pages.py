@@ -51,7 +51,7 @@ def feedback(material, record, marks, late):
                                            for old in record["attempts"][:-1]), "</ul>"]
     out.append("<h2>What you answered</h2>")
     for question, mark in marks.items():
-        out.append(f"<h3 id='{escape(question)}'>{escape(question)}</h3><pre>{escape(mark['answer'][:20_000])}</pre>")
+        out.append(f"<h3 id='{escape(question)}'>{escape(question)}</h3><pre>{escape(mark['answer'])}</pre>")
     return "\n".join(out) + "\n</body></html>\n"
 
 
