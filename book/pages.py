@@ -132,10 +132,10 @@ def prose(text):
 
 
 def explorers(sources, text):
-    """The page of explorers, each with a link to its lesson."""
+    """The page of explorers, each with a link to the last lesson that has it."""
     for name in LIVE:
-        path, alt = next((path, cell.metadata.alt) for path in sources.lessons for cell in nbformat.read(path, 4).cells
-                         if f"widgets.{name}_explorer()" in cell.source)
+        *_, (path, alt) = ((path, cell.metadata.alt) for path in sources.lessons if path.parent == sources.notebooks
+                           for cell in nbformat.read(path, 4).cells if f"widgets.{name}_explorer()" in cell.source)
         text = text.replace(f"{{{name}}}", f"{explorer(name, alt)}\n\nFrom lesson [{title(path)}]({path.name}).")
     return text
 

@@ -133,12 +133,14 @@
         pen.setLineDash(DASHES[dash]);
         pen.lineJoin = "round";
         pen.beginPath();
-        let drawing = false;
-        xs.forEach((x, i) => {
-          if (!Number.isFinite(ys[i]) || (this.y.log && ys[i] <= 0)) { drawing = false; return; }
-          const y = Math.max(Math.min(this.up(ys[i]), 1e5), -1e5);
-          if (drawing) pen.lineTo(this.across(x), y); else pen.moveTo(this.across(x), y);
-          drawing = true;
+        let last = null;
+        xs.forEach((value, i) => {
+          if (!Number.isFinite(ys[i]) || (this.y.log && ys[i] <= 0)) { last = null; return; }
+          const x = this.across(value), y = Math.max(Math.min(this.up(ys[i]), 1e5), -1e5);
+          if (last === null) pen.moveTo(x, y);
+          else if (i < xs.length - 1 && Math.abs(x - last[0]) < 1 && Math.abs(y - last[1]) < 1) return;  // within a pixel
+          else pen.lineTo(x, y);
+          last = [x, y];
         });
         pen.stroke();
       });

@@ -30,7 +30,7 @@
       ];
       tables.forEach(([title, table, y], k) => {
         const panel = picture.panel(k, {title, x, y, xlabel: "t"});
-        panel.line(all, table(other).slice(1), "noised", {dash: "dashed"});
+        if (other !== made) panel.line(all, table(other).slice(1), "noised", {dash: "dashed"});
         panel.line(all, table(made).slice(1), "data");
         panel.points([t], [table(made)[t]]);
       });
