@@ -21,7 +21,8 @@ SHAPE = "The answer does not have the shape that the question asks for."
 ENDS = ("took too long", "the process ended", "used more than", "made more than", "not tried", MISUSED)
 FIRST = """\
 import json as _json, ddpm_lesson.homework as _homework
-_homework.start = lambda *_, **__: (_json.loads({numbers!r}), lambda *_, **__: None)"""
+_homework.start = start = lambda *_, **__: (_json.loads({numbers!r}), lambda *_, **__: None)
+numbers, check = start()  # for a notebook that has lost its own line"""
 
 
 def grade(material, student, content, files=None, trust=False):
