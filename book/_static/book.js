@@ -1,7 +1,7 @@
 // Small repairs: the search without a server, and what the keyboard could not reach.
 (function () {
   "use strict";
-  if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) {
+  if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined") {
     DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;  // the search would fetch pages, which a browser forbids here
   }
   // What scrolls sideways takes a tab stop; what does not scroll takes none.

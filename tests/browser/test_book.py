@@ -217,7 +217,7 @@ def test_the_keyboard_reaches_the_text_first_and_everything_else(open_page):
 
 def test_on_a_phone_the_keyboard_opens_the_list_of_lessons(open_page):
     page = open_page("02_forward.html", viewport={"width": 390, "height": 800})
-    button = page.locator("label[for=__navigation]").first
+    button = page.locator("label.nav-overlay-icon")
     button.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('.sidebar-drawer').getBoundingClientRect().left >= 0")
@@ -228,5 +228,5 @@ def test_the_search_works_without_a_server(open_page):
     page = open_page("search.html?q=posterior")
     page.wait_for_selector("#search-results li a")
     titles = page.locator("#search-results li a").all_inner_texts()
-    assert any("05" in title for title in titles)
+    assert any("osterior" in title for title in titles)
     assert page.problems == []
