@@ -61,13 +61,21 @@ def judge(network, notes):
         "confident_real": (read_classes(logits["real"])[1] > 0.9).double().mean().item(),
         "classifier_accuracy": (logits["real"].argmax(1) == labels).double().mean().item(),
         "bits_per_dim": bound.total, "bits_error": bound.error, "bits_L_T": bound.L_T, "bits_L_0": bound.L_0,
-        "bits_L_t": bound.L_t.sum().item(),
+        "bits_L_t": bound.L_t.sum().item(), "bits_counting": counting(training, real[:1000]),
     }
     for space, sets in (("pixels", (fake, real, training)), ("features", features.values())):
         fakes, reals, known = sets
         found[f"nearest_{space}"] = nearest_neighbours(fakes[:N], known)[0].median().item()
         found[f"nearest_{space}_real"] = nearest_neighbours(reals[:N], known)[0].median().item()
     return {name: _rounded(value) for name, value in found.items()}
+
+
+def counting(training, new):
+    """Bits per pixel of a code without any network: how often each pixel has each of its 256 levels in training."""
+    known, new = (((x.flatten(1) + 1) * 127.5).round().long() for x in (training, new))
+    counts = torch.full((known.shape[1], 256), 1 / 256)  # (784, 256); no level is impossible
+    counts.scatter_add_(1, known.T, torch.ones(known.T.shape))
+    return -(counts / counts.sum(1, keepdim=True)).log2().gather(1, new.T).mean().item()
 
 
 def card():
@@ -119,6 +127,7 @@ Each digit's share of the samples lies between {min(unet['class_shares']):.1%} a
 Bits per dimension: {unet['bits_per_dim']:.3f} ± {unet['bits_error']:.3f} (standard error) on 1,000 test images, a bound
 on the code length of pixels of 256 levels. The decoder is Ho et al. 2020, Eq. 13, with variance β_1. Of these bits
 {unet['bits_L_T']:.5f} are L_T, {unet['bits_L_t']:.3f} the steps 2 to {unet['T']:,}, and {unet['bits_L_0']:.3f} L_0.
+A code without any network, from how often each pixel has each level in training, needs {unet['bits_counting']:.3f}.
 
 ## mnist_classifier.safetensors
 
