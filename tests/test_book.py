@@ -246,7 +246,7 @@ def test_a_lesson_with_a_badge_gets_a_colab_button_and_no_picture_from_elsewhere
     first = next(c for c in lesson(sources.lessons[0], sources).cells if c.source)
     assert first.source.startswith("# 00") and f"[Open in Colab]({where})" in first.source
     assert "colab-badge" not in first.source
-    assert not [link for page in pages.values() for link in page.links if "colab" in link]  # no repository, no button
+    assert not [link for page in pages.values() for link in page.links if "colab." in link]  # no repository, no button
 
 
 def test_what_has_no_page_is_linked_on_github_once_the_repository_is_named(named):

@@ -1,6 +1,6 @@
 """Marks go to nbgrader's gradebook, and come back with what humans gave. Skips where nbgrader is not installed.
 
-Sabotage that turned this file red: HTML and links left as they are; marks read back for the newest answer.
+Sabotage that turned this file red: HTML and links left as they are.
 """
 
 import csv
