@@ -72,7 +72,8 @@ class Shown:
         for _ in range(60):
             self.copy_values()
             wanted = pixels(self.double.picture.value)
-            if np.array_equal(self.pixels(), wanted):
+            shown = self.pixels()  # two processes may round a few pixels of a line's edge differently
+            if shown.shape == wanted.shape and np.abs(shown - wanted).mean() < 0.02:  # of 255
                 return
             self.page.wait_for_timeout(100)
         SHOTS.mkdir(exist_ok=True)
