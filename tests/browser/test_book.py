@@ -209,12 +209,11 @@ def test_the_pictures_follow_the_theme(open_page):
     assert shown.picture() != before
 
 
-@pytest.mark.slow  # on a slow machine the page is still scrolling to the focus when it is measured
 def test_the_keyboard_reaches_the_text_first_and_everything_else(open_page):
     page = open_page("02_forward.html")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent").strip() == "Skip to content"
-    assert page.evaluate("document.activeElement.getBoundingClientRect().top") >= 0  # and is seen
+    page.wait_for_function("document.activeElement.getBoundingClientRect().top >= 0")  # it slides into sight
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.evaluate("!!document.activeElement.closest('article')")
