@@ -27,6 +27,7 @@ from ddpm_lesson.models import load_notes, load_weights, save_weights
 from ddpm_lesson.models.weights import SHIPPED
 
 COUNT, STEPS, N = 2000, 50, 2000  # samples, steps of each, and how many are compared with as many real images at a time
+BATCH = 50  # samples at once: on a CPU, with channels last, twice as fast as all at once
 REPEATS = 20  # random choices of the real images
 
 
@@ -35,8 +36,9 @@ def judge(network, notes):
     schedule = {"cosine": cosine_schedule, "linear": linear_schedule}[notes["schedule"]](notes["T"])
     classifier, generator = load_weights("mnist_classifier"), torch.Generator().manual_seed(0)
     start = time.perf_counter()
-    fake = sample(network, schedule, (COUNT, 1, 28, 28), steps=STEPS, clip=1.0, predicts=notes["predicts"],
-                  generator=generator)
+    network.to(memory_format=torch.channels_last)
+    fake = torch.cat([sample(network, schedule, (BATCH, 1, 28, 28), steps=STEPS, clip=1.0, predicts=notes["predicts"],
+                             generator=generator) for _ in range(COUNT // BATCH)])
     seconds, (training, _), (real, labels) = time.perf_counter() - start, mnist("train"), mnist("test")
     with torch.no_grad():
         features = {name: torch.cat([classifier.features(x) for x in images.split(500)])

@@ -45,7 +45,7 @@ def main(argv=None):
     network = UNet(**settings)
     if args.start:
         _start(network, args.start)
-    if accelerator.device.type == "cuda":
+    if accelerator.device.type != "mps":  # whose convolutions have misread such weights
         network.to(memory_format=torch.channels_last)
     ema, schedule = AveragedModel(network), SCHEDULES[args.schedule](args.T)
     checkpoint, start, losses = folder / "checkpoint.pt", time.perf_counter(), []
