@@ -26,7 +26,7 @@ from ddpm_lesson.labs import LABS
 from ddpm_lesson.models import load_notes, load_weights, save_weights
 from ddpm_lesson.models.weights import SHIPPED
 
-COUNT, STEPS, N = 2000, 50, 2000  # samples, steps of each, and how many are compared with as many real images at a time
+COUNT, STEPS, N = 2000, 100, 2000  # samples, steps of each, and how many are compared with as many real images
 BATCH = 50  # samples at once: on a CPU, with channels last, twice as fast as all at once
 REPEATS = 20  # random choices of the real images
 

@@ -22,10 +22,12 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+import nbformat
 import numpy as np
 import pytest
 from answers import RIGHT, WRONG
 from handed_in import ROOT, Handed, built, jailed
+from nbclient import NotebookClient
 
 from ddpm_lesson import homework
 from ddpm_lesson.grading import course, grade, jail, material, notebooks, pages, records, submissions
@@ -723,3 +725,20 @@ def test_a_hundred_submissions_get_the_marks_they_deserve(folder, drawn, tmp_pat
     began = time.monotonic()
     checked(folder, handed, tmp_path, drawn, jobs=2)
     print(f"{len(handed)} submissions: {time.monotonic() - began:.0f} s")
+
+
+@jailed
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hw2", "hw3"])
+def test_a_solution_and_the_weights_it_trains_earn_all_points(folder, tmp_path, monkeypatch, name):
+    monkeypatch.delenv("SMOKE", raising=False)  # which would cut the training short
+    (tmp_path / "in" / "anna").mkdir(parents=True)
+    solution = nbformat.read(next((folder / "solution").glob(f"{name}_*.ipynb")), 4)
+    NotebookClient(solution, timeout=600, resources={"metadata": {"path": tmp_path / "in" / "anna"}}).execute()
+    assert [path.name for path in (tmp_path / "in" / "anna").iterdir()] == [f"{name}.safetensors"]
+    (tmp_path / "in" / "anna" / "mine.ipynb").write_bytes(Handed(folder, name).all().bytes())
+    wanted = {q: asked.points for q, asked in homework.questions(name).items() if asked.call}
+    drawn = material.load(name, b"a secret of 16 bytes or more", folder=folder)
+    assert course.grade_all(drawn, collect(find(tmp_path / "in")), tmp_path / "out", say=lambda _: None) == {}
+    row = read(tmp_path / "out" / "grades.csv")["anna"]
+    assert {q: float(row[q]) for q in wanted} == wanted, row
