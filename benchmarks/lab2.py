@@ -130,9 +130,8 @@ def main():
     device, (images, _), (real, _) = accelerator.device, mnist("train"), mnist("test")
     schedule, noising = cosine_schedule(1000), diffusers.DDPMScheduler(1000, beta_schedule="squaredcos_cap_v2")
     ours, theirs = UNet(**LABS["mnist"][1]).to(device), peer_network().to(device)
-    if not on_cpu:
-        for network in (ours, theirs):
-            network.to(memory_format=torch.channels_last)
+    for network in (ours, theirs):
+        network.to(memory_format=torch.channels_last)
     ema, peer_ema = AveragedModel(ours), EMAModel(theirs.parameters(), decay=0.999, use_ema_warmup=True)
     stepped = torch.compile(theirs) if compiled else theirs
     training = {
