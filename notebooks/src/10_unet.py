@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 10 · A UNet draws digits
 #
-# **You will do.** Lecture 004's second lab. Train a small UNet on real images, in about two minutes. Watch digits appear, first small ones, then MNIST from a network that comes with this package. Then measure how good they are.
+# **You will do.** Lecture 004's second lab. Train a small UNet on real images, in about three minutes. Watch digits appear, first small ones, then MNIST from a network that comes with this package. Then measure how good they are.
 #
 # **You will learn.** How a UNet is built and why it has skips. At which $t$ the network works. Why a short chain can explode, and what clipping does about it. Why a number about samples means nothing without the same number for real images.
 #
