@@ -9,6 +9,7 @@ import base64
 import contextlib
 import html
 import io
+import threading
 
 import ipywidgets as W
 import matplotlib.style
@@ -66,6 +67,8 @@ class Picture:
 class Explorer(W.VBox):
     """Controls, a picture and notes. `controls`: the widgets by name; `picture`: the Image; `message`: the notes."""
 
+    _drawing = threading.RLock()  # JupyterLab calls back from two threads of a kernel, and matplotlib allows only one
+
     def __init__(self, picture, controls, notes, backend):
         self.controls, self._picture, self._notes, self._paused = controls, picture, notes, False
         self._start = {name: control.value for name, control in controls.items()}
@@ -98,6 +101,10 @@ class Explorer(W.VBox):
     def _redraw(self, _=None):
         if self._paused:
             return
+        with self._drawing:
+            self._draw_and_show()
+
+    def _draw_and_show(self):
         try:
             png = self._picture.png(self.values)
             text = self._notes(**self.values) if self._notes else ""

@@ -4,6 +4,8 @@ Each function returns one widget. Noise is drawn before the sliders move, so a s
 float64, so that it does not depend on a lesson's default dtype.
 """
 
+import math
+
 import ipywidgets as W
 import torch
 
@@ -55,13 +57,14 @@ def schedule_explorer(**options):
     """Lesson 03: the schedule's kind, T and ends; what each step adds and keeps; compare with a second schedule."""
     image, noise = digits()[0][1:2], _noise(7, 1, 1, 8, 8)
     kinds = ("cosine", "linear", "quadratic", "constant")
+    low = math.log10(0.02) - 1.3  # 13 steps below 0.02: a browser moves a value to its slider's next step
     controls = {
         "kind": _choice("schedule", kinds),
         "versus": _choice("compare", ("nothing", *kinds)),
         "T": _slider("T, steps", 1000, 10, 1000),  # before t, whose range it sets: Reset goes in this order
         "t": _slider("t, step", 300, 1, 1000),
         "beta_1": W.FloatLogSlider(0.0001, base=10, min=-5, max=-1, description="β_1", readout_format=".1e", **WIDE),
-        "beta_T": W.FloatLogSlider(0.02, base=10, min=-3, max=-0.05, description="β_T", readout_format=".1e", **WIDE),
+        "beta_T": W.FloatLogSlider(0.02, base=10, min=low, max=low + 2.9, description="β_T", readout_format=".1e", **WIDE),
         "s": _slider("s, offset", 0.008, 0.0, 0.1, 0.001, readout_format=".3f"),
     }
 

@@ -1,11 +1,12 @@
 """The explorers without a browser: every control changes the picture, and the picture is what plots draws afresh.
 
 Tried and seen to fail: a picture that keeps its first frame, a background that is not drawn again when the axes
-change, a Reset that forgets a control, a callback that lets its error through.
+change, a Reset that forgets a control, a callback that lets its error through, two threads that draw at once.
 """
 
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import ipywidgets
 import numpy as np
@@ -99,6 +100,25 @@ def test_the_picture_does_not_depend_on_the_default_dtype(name):
     finally:
         torch.set_default_dtype(torch.float32)
     assert (pixels(in_float64) == pixels(build(name).picture.value)).all()
+
+
+def test_two_threads_at_once_end_on_the_right_picture():
+    """JupyterLab sends a widget's first message to the kernel's main thread and the next ones to another."""
+    explorer, same = build("schedule"), build("schedule")
+
+    def move(key, values):
+        for value in values:
+            explorer.controls[key].value = value
+
+    with ThreadPoolExecutor() as pool:  # T draws the axes anew, which takes long; t moves a point meanwhile
+        for _ in range(3):
+            moves = [pool.submit(move, "T", (900, 500, 1000)), pool.submit(move, "t", range(30, 300, 7))]
+            for done in moves:
+                done.result()
+    for key, value in explorer.values.items():
+        same.controls[key].value = value
+    assert "Error" not in explorer.message.value
+    assert np.array_equal(pixels(explorer.picture.value), pixels(same.picture.value))
 
 
 def test_t_follows_T():

@@ -65,7 +65,7 @@ class Shown:
             else:
                 value = float(text.replace("−", "-").replace(",", ""))
                 if isinstance(control, ipywidgets.FloatLogSlider):
-                    value = 10 ** (round(math.log10(value) / control.step) * control.step)
+                    value = 10 ** (control.min + round((math.log10(value) - control.min) / control.step) * control.step)
                 control.value = type(control.value)(value)
 
     def wait_until_right(self):
