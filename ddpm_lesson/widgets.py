@@ -28,6 +28,11 @@ def _slider(name, value, low, high, step=1, **options):
     return kind(value=value, min=low, max=high, step=step, description=name, **WIDE, **options)
 
 
+def _log_slider(name, value, low, high):
+    """A slider from 10^low to 10^high."""
+    return W.FloatLogSlider(value, base=10, min=low, max=high, description=name, readout_format=".1e", **WIDE)
+
+
 def _choice(name, options):
     """A slider over names. Not a Dropdown: Jupyter's own shortcuts take the arrow keys from it."""
     return W.SelectionSlider(options=options, description=name, **WIDE)
@@ -63,8 +68,8 @@ def schedule_explorer(**options):
         "versus": _choice("compare", ("nothing", *kinds)),
         "T": _slider("T, steps", 1000, 10, 1000),  # before t, whose range it sets: Reset goes in this order
         "t": _slider("t, step", 300, 1, 1000),
-        "beta_1": W.FloatLogSlider(0.0001, base=10, min=-5, max=-1, description="β_1", readout_format=".1e", **WIDE),
-        "beta_T": W.FloatLogSlider(0.02, base=10, min=low, max=low + 2.9, description="β_T", readout_format=".1e", **WIDE),
+        "beta_1": _log_slider("β_1", 0.0001, -5, -1),
+        "beta_T": _log_slider("β_T", 0.02, low, low + 2.9),
         "s": _slider("s, offset", 0.008, 0.0, 0.1, 0.001, readout_format=".3f"),
     }
 
