@@ -190,7 +190,7 @@ def main():
             axis.boxplot([timed[name].rates for name in training], tick_labels=list(training), widths=0.5,
                          medianprops={"color": plots.COLORS["model"]})
             ratio = statistics.median(timed[OURS].rates) / statistics.median(timed[PEER].rates)
-            axis.set(title=f"{title}: {ratio:.1f} × the peer's images per second", ylabel="images/s", ylim=(0, None))
+            axis.set(title=f"{title}: {ratio:.1f} times the peer", ylabel="images/s", ylim=(0, None))
         fig.savefig(args.figure)
 
 
