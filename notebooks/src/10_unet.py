@@ -33,7 +33,7 @@ from ddpm_lesson.models import UNet, classifier, load_notes, load_weights, trans
 from ddpm_lesson.train import sample_losses, train
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a short run, for tests
-STEPS, COUNT, LONG = (60, 100, 100) if SMOKE else (2000, 400, 1000)
+STEPS, COUNT, LONG = (60, 100, 100) if SMOKE else (1500, 400, 1000)
 seed, colors, schedule = torch.Generator().manual_seed, plots.COLORS, cosine_schedule(1000)
 
 # %% [markdown] tags=["claim:mnist-dimension"]
@@ -225,7 +225,7 @@ print(f"training loss {smooth[-1]:.3f}: {smooth[-1] / bar:.2f} of the best linea
 assert smooth[-1] < (0.9 if SMOKE else 0.75 * bar)
 
 # %% [markdown]
-# It passed the linear guess within 200 steps (the smoothed curve is late), and ends some 40 % below it. After 500 steps there are digits.
+# It passed the linear guess within 200 steps (the smoothed curve is late), and ends some 40 % below it. After 375 steps there are digits.
 #
 # **Predict before you run.** The same error, split by $t$, of the averaged network. Where is it largest? At which $t$ does the network beat the linear guess, and where not? And how far apart are training digits and held-out digits?
 
@@ -387,7 +387,7 @@ print("median, smallest:", *(f"{name} {d.median():.2f}, {d.min():.2f};" for name
 assert near.min() > 0.1
 
 # %% [markdown]
-# The samples lie near the floor, in features and in pixels (± is the spread over 20 choices of the real digits); the noise is far off. The judge is sure of some 92 % of the samples and of 99 % of the held-out digits. That difference is what is left to improve. And confidence alone is worth little: the judge is sure of nearly a third of the pure noise, because it only learned to tell classes apart. The nearest pairs look alike, but held-out digits come as near: a narrow 1 is a narrow 1. A copy would have the distance 0.
+# The samples lie near the floor, in features and in pixels (± is the spread over 20 choices of the real digits); the noise is far off. The judge is sure of some 91 % of the samples and of 98 % of the held-out digits. That difference is what is left to improve. And confidence alone is worth little: the judge is sure of nearly a third of the pure noise, because it only learned to tell classes apart. The nearest pairs look alike, but held-out digits come as near: a narrow 1 is a narrow 1. A copy would have the distance 0.
 #
 # **Bits per dimension.** The bound of lesson 04b is a code length: $L_T+\sum_tL_{t-1}+L_0$ in nats, over $d\log2$, are the bits that a pixel costs. A code length needs pixels that can take only some values: here 17 levels, $0..16$. So $L_0$ needs a **decoder** that gives probabilities to levels. Ho et al. (Eq. 13) integrate the Gaussian $\mathcal N(x_{0\mid1},\beta_1)$ (at $t=1$ the mean $\mu_\theta$ is the guess itself)
 # over the interval of each level; the outer two reach to infinity. A number in bits per dimension means nothing without its decoder and its number of levels. 
@@ -427,7 +427,7 @@ test images {nearest_pixels_real:.2f}; bits {bits_per_dim:.2f} ± {bits_error:.2
 #
 # **The question.** Lecture 000 says that the cosine schedule trains more stably and samples better, and that predicting the noise works best. Lectures 002 and 003 say that both choices of $\sigma_t$ give similar results (to the eye, as in rows two and three of section 4). All this is experience. No theorem is behind it. What do *we* measure, on the digits? (Stability is not tested here.) **Predict** before you read: which column changes most?
 #
-# Half of this lesson's training (1000 steps), two seeds each, otherwise its recipe; behind ± half the difference of the two. Samples: 400, in 50 steps, clipped. A guess of $x_0$ is turned into one of $\epsilon$ (lesson 06). The command is `python -m benchmarks.digits_table`, some ten minutes.
+# Two thirds of this lesson's training (1000 steps), two seeds each, otherwise its recipe; behind ± half the difference of the two. Samples: 400, in 50 steps, clipped. A guess of $x_0$ is turned into one of $\epsilon$ (lesson 06). The command is `python -m benchmarks.digits_table`, some ten minutes.
 #
 # | predicts | schedule | ε-error, all $t$ | ε-error where $\bar\alpha_t\approx\frac12$ | read with confidence | FD / floor |
 # |---|---|---|---|---|---|
