@@ -61,7 +61,7 @@ for name, f in (("1", 1), ("x", x), ("(x - mu)²", (x - mu) ** 2)):
     print(f"integral of {name} times the density:", sp.simplify(sp.integrate(f * density, (x, -sp.oo, sp.oo))))
 
 # %% [markdown]
-# One lecture (002, Appendix A) prints $\frac{1}{\sqrt{2\pi}\,\beta}\exp\big[-\frac{(x-\mu)^2}{2\beta}\big]$ as a Gaussian density. It is a step of lesson 02; $\beta$ is its variance.
+# One lecture (002, Appendix A) prints $\frac{1}{\sqrt{2\pi}\,\beta}\exp\big[-\frac{(x-\mu)^2}{2\beta}\big]$ as a Gaussian density. It describes one noising step (lesson 02), and $\beta$ is its variance.
 #
 # **Predict before you run.** $\beta=0.25$. To what does the printed right-hand side integrate?
 
@@ -100,7 +100,7 @@ check("1.1", density_1_1)
 #
 # The proof is a change of variables: $x=\mu+\sigma e$ turns $\mathcal N(e;0,1)\,de$ into $\mathcal N(x;\mu,\sigma^2)\,dx$. The **standard deviation** multiplies the noise.
 #
-# Samples can check this, if we know how far off they may be. The mean of $n$ draws has the standard error $\sigma/\sqrt n$, and the variance of Gaussian draws about
+# Samples can check this, if we know how far off they may be. The **standard error** of an estimate is its standard deviation, were the experiment repeated. For the mean of $n$ draws it is $\sigma/\sqrt n$, for the variance of Gaussian draws about
 # $\sigma^2\sqrt{2/n}$. Figures show two standard errors, which cover the truth about 19 times in 20. A printed ± is one.
 
 # %% alt="Sampled variance against the number of draws, on a logarithmic axis. The dots close in on the line at 4; the error bars shrink, and all but one of them touch the line."
@@ -132,7 +132,7 @@ check("1.2", draws_1_2)
 #
 # Lecture 000 asks: $x_1\sim\mathcal N(\mu_1,\sigma_1^2\mathbf I)$ and $x_2\sim\mathcal N(\mu_2,\sigma_2^2\mathbf I)$. **What is the distribution of $x_1+x_2$?** Write your answer down.
 #
-# Take one entry, and let $\phi_X(k)=\mathbb E[e^{ikX}]$. For a Gaussian, completing the square in the integral gives $\phi(k)=\exp(ik\mu-\tfrac12k^2\sigma^2)$, and two laws with
+# Take one entry, and let $\phi_X(k)=\mathbb E[e^{ikX}]$ be the **characteristic function** of $X$. Two facts, without proof: a Gaussian has $\phi(k)=\exp(ik\mu-\tfrac12k^2\sigma^2)$, and two distributions with
 # the same $\phi$ are equal. For **independent** variables the expectation of the product splits:
 #
 # $$\phi_{x_1+x_2}(k)=\phi_{x_1}(k)\,\phi_{x_2}(k)=\exp\big(ik(\mu_1+\mu_2)-\tfrac12k^2(\sigma_1^2+\sigma_2^2)\big)$$
@@ -160,7 +160,7 @@ n = 100_000
 x1 = 3 * torch.randn(n, generator=generator)
 x2 = 4 * torch.randn(n, generator=generator)
 for name, total in (("independent", x1 + x2), ("x2 = -4/3 x1", x1 - 4 / 3 * x1)):
-    print(f"{name:14s} variance {total.var():5.1f} ± {total.var() * math.sqrt(2 / n):.1f}")
+    print(f"{name:14s} variance {total.var():6.3f} ± {total.var() * math.sqrt(2 / n):.3f}")
 
 # %% [markdown]
 # Independent: 25. Dependent: 1. It matters.
@@ -181,8 +181,8 @@ check("1.3", std_1_3)
 #
 # $$p(x\mid y)=\frac{p(y\mid x)\,p(x)}{p(y)}\ \propto\ \mathcal N(y;x,w)\,\mathcal N(x;m,v)$$
 #
-# (∝ means: equal up to a factor free of $x$.) The exponent is a quadratic in $x$. Every quadratic with a positive leading term is a shifted square, so the product is a Gaussian
-# in $x$ again. **Completing the square**, for $A>0$:
+# (∝ means: equal up to a factor free of $x$.) The exponent is $-\frac12$ times a quadratic in $x$. Every quadratic with a positive leading term is a shifted square plus a constant, so the product is a Gaussian
+# in $x$ again, up to a factor. **Completing the square**, for $A>0$:
 #
 # $$\exp\big\{-\tfrac12(Ax^2-2Bx+C)\big\}\ \propto\ \mathcal N\big(x;\,B/A,\ 1/A\big)$$
 #
@@ -212,7 +212,7 @@ ax.plot(grid, prior / math.sqrt(2 * math.pi * v), **plots.LINES["prior"], color=
 ax.plot(grid, likelihood / math.sqrt(2 * math.pi * w), color=plots.COLORS["noised"], label="likelihood of y = 3")
 ax.plot(grid, posterior, color=plots.COLORS["posterior"], linestyle=":", label="posterior")
 ax.set(xlabel="x", ylabel="density", ylim=(0, None))
-ax.set_title("The product lies between its factors and is narrower than both")
+ax.set_title("The posterior lies between prior and likelihood and is narrower than both")
 ax.legend()
 plt.show()
 
@@ -228,7 +228,7 @@ check("1.4", mean_and_variance_1_4)
 # %% [markdown] tags=["claim:chain-rule-of-probability"]
 # ## 5 · Taking a joint law apart
 #
-# Let $q$ be any joint law of $x_0,\dots,x_T$, and let $x_{1:T}$ be short for $x_1,\dots,x_T$. It is a **product** of conditionals, with no assumption at all:
+# Let $q$ be any joint law of $x_0,\dots,x_T$, and let $x_{1:T}$ be short for $x_1,\dots,x_T$. Given $x_0$, it is a **product** of conditionals, with no assumption at all:
 #
 # $$q(x_{1:T}\mid x_0)=q(x_1\mid x_0)\;q(x_2\mid x_1,x_0)\;\cdots\;q(x_T\mid x_{T-1},\dots,x_0)$$
 #
@@ -341,7 +341,7 @@ check("1.6", kl_1_6)
 #
 # (Lecture 004 prints this without $d$. Two independent copies of the data double the divergence. A term without $d$ does not double.)
 #
-# With **equal** variances only the last term is left, and it is the same in both directions. The lecture's losses are all of this form:
+# With **equal** variances only the last term is left, and it is the same in both directions. The losses of lesson 07 are built on this form:
 #
 # $$D_{\mathrm{KL}}\big(\mathcal N(\mu_p,\sigma^2\mathbf I)\,\|\,\mathcal N(\mu_q,\sigma^2\mathbf I)\big)=\frac{1}{2\sigma^2}\|\mu_p-\mu_q\|^2$$
 #
@@ -357,7 +357,8 @@ eye = torch.eye(d)
 print(f"d one-dimensional terms  {entries:.4f}")
 print(f"isotropic formula        {kl_gaussian(mean_1, var_1, mean_2, var_2).item():.4f}")
 print(f"full formula             {kl_full(mean_1, var_1 * eye, mean_2, var_2 * eye).item():.4f}")
-without_d = (math.log(var_2 / var_1) + var_1 / var_2 - 1 + d / var_2) / 2
+distance = (mean_2 - mean_1).square().sum().item()  # squared
+without_d = (math.log(var_2 / var_1) + var_1 / var_2 - 1 + distance / var_2) / 2
 print(f"as printed, without d    {without_d:.4f}")
 
 # %% [markdown]

@@ -104,9 +104,9 @@ ax.set_title("The chain forgets gradually: hard to read at t = 20, lost to the e
 plt.show()
 
 # %% [markdown]
-# (The grey scale runs from -1.5 to 1.5, so a clean background at -1 looks dark grey. Lesson 00 used a gentler schedule; lesson 03 compares them.)
+# (The grey scale runs from -1.5 to 1.5, so a clean background at -1 looks dark grey. The pictures of lesson 00 used a gentler schedule, its slider this one; lesson 03 compares them.)
 #
-# Lecture 003 prints $\sqrt{\beta_t}\,\mathbf I$ as the covariance of the kernel, and uses $\beta_t$ in its next line. Only one of them can be a variance. Which?
+# Lecture 003 prints $\sqrt{\beta_t}\,\mathbf I$ as the covariance of the kernel, and uses $\beta_t$ in its next line. Only one of them keeps unit variance. Which? (Section 2 answers.)
 #
 # **Exercise 2.1.** One pixel: $x_{t-1}=2$, $\beta_t=0.25$, and the noise drawn is $\epsilon_t=1$. What is $x_t$?
 
@@ -130,7 +130,7 @@ check("2.1", pixel)
 #
 # $$\mathrm{Var}(x_t)=1+\bar\alpha_t\,\big(\mathrm{Var}(x_0)-1\big)$$
 #
-# Real data need not start at 1: a pixel of the digits has a variance of about 0.3. It climbs to 1. The mean shrinks away as well, $\mathbb E[x_t]=\sqrt{\bar\alpha_t}\,\mathbb E[x_0]$.
+# Real data need not start at 1: the pixels of the digits have a variance of about 0.3 on average, and those at the edge almost none. All climb to 1. The mean shrinks away as well, $\mathbb E[x_t]=\sqrt{\bar\alpha_t}\,\mathbb E[x_0]$.
 #
 # **Predict before you run.** Leave the shrinking out and start from variance 1. What is the variance after 100 steps: 2, 11 or 1000?
 
@@ -184,7 +184,7 @@ check("2.2", variance_2_2)
 # $$q(x_t\mid x_0)=\mathcal N\big(x_t;\ \sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)\mathbf I\big)$$
 #
 # The same, seen from the noises: $\epsilon_s$ enters at step $s$ with $\sqrt{\beta_s}$ and is then shrunk by every later step.
-# Below, the weights of all $t$ noises are written out. Their **squares** add up to $1-\bar\alpha_t$. Adding the weights themselves gives 5.5, not 0.96: standard deviations do not add.
+# Below, for $t=50$, the weights of all $t$ noises are written out. Their **squares** add up to the variance $1-\bar\alpha_t=0.93$. The weights themselves add up to 5.5, but the standard deviation is $\sqrt{1-\bar\alpha_t}=0.96$: standard deviations do not add.
 
 # %%
 t = 50
@@ -209,9 +209,9 @@ check("2.3", std_2_3)
 # $$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\epsilon$$
 #
 # Does it draw from the same distribution as the chain? We ask a toy data set, a mixture of two Gaussians on the line:
-# 30 % of it near $-1.48$ and 70 % near $0.63$, with mean 0 and variance 1. Its density is known at every $t$. The jump sends $\mathcal N(\mu,s^2)$ to
+# 30 % of it near $-1.48$ and 70 % near $0.63$, with mean 0 and variance 1. Its density is known at every $t$. The jump sends $\mathcal N(\mu,\tau^2)$ to
 #
-# $$\mathcal N\big(\sqrt{\bar\alpha_t}\,\mu,\ \bar\alpha_t s^2+1-\bar\alpha_t\big)$$
+# $$\mathcal N\big(\sqrt{\bar\alpha_t}\,\mu,\ \bar\alpha_t\tau^2+1-\bar\alpha_t\big)$$
 #
 # so a mixture stays a mixture, with the same weights. That is `mixture.noised(t, schedule)`.
 
@@ -243,7 +243,7 @@ ax.set_title("Chain and jump draw from the same density, and we know it exactly"
 ax.legend()
 plt.show()
 
-# %% alt="Heat map of the exact density of x_t for t = 0 to 100. Two dark bands at -1.5 and 0.6 widen and merge into one band around 0. Three sampled chains wander over it."
+# %% alt="Heat map of the exact density of x_t for t = 0 to 100. A dark band at 0.6 and a paler one at -1.5 widen and merge into one band around 0. Three sampled chains wander over it."
 paths = [torch.tensor([-1.5, 0.5, 0.8])]  # three chains, their starts chosen by hand
 for s in range(1, T + 1):
     paths.append(q_step(paths[-1], s, schedule, generator=generator))
@@ -265,7 +265,7 @@ plt.show()
 #
 # **Predict before you run.** The amplitude falls to a half at some $t$. Has the power fallen to a half earlier or later? (The dots use the toy data, whose variance is 1.)
 #
-# Below the figure the same chain has sliders. **Move them, but predict first:** at which $t$ do you lose the digit? Does another noise seed change that? Do the points below the density tell whether they walked or jumped?
+# Below the figure the same chain has sliders. **Move them, but predict first:** does another noise seed change the $t$ at which you lose the digit? At one $t$, do the points below the density tell whether they walked or jumped? And while you move $t$? (The jump keeps one noise for all $t$.)
 
 # %% alt="Alpha-bar and its root fall from 1 to 0 over t. The root lies above. Dots of measured squared correlation sit on the alpha-bar curve."
 ts = torch.arange(0, T + 1, 10)[1:]
@@ -362,7 +362,7 @@ check("2.4", alpha_bar_2_4)
 # $$\frac{x_t}{\sqrt{\bar\alpha_t}}=x_0+\sqrt{\frac{1-\bar\alpha_t}{\bar\alpha_t}}\;\epsilon$$
 #
 # That is the VE form with $\sigma_t^2=(1-\bar\alpha_t)/\bar\alpha_t$, one over the signal-to-noise ratio. The steps agree as well: $\sigma_t^2-\sigma_{t-1}^2=\beta_t/\bar\alpha_t$,
-# which is the noise of one VP step, divided by the same factor. The two forms are one picture at two scales.
+# which is the noise variance of one VP step, divided by the square of the same factor. The two forms are one picture at two scales.
 
 # %%
 x0, t = images[:8], 40
@@ -381,7 +381,7 @@ for jump in (q_sample, ve_sample):  # one noise for all
 rows.append(rows[1] * alpha_bar[times].sqrt().reshape(-1, 1, 1, 1).float())
 fig, ax = plt.subplots(figsize=(7, 3.2))
 plots.draw_images(torch.stack(rows), ax, rows=["VP", "VE", "VE · √ᾱ"], columns=[f"t = {t}" for t in times])
-ax.set_title("One picture at two scales: VE only leaves the grey scale")
+ax.set_title("One picture at two scales: VE just runs off the grey scale")
 plt.show()
 
 # %% [markdown]
@@ -414,7 +414,7 @@ check("2.5", ve_step)
 # The slide adds that a Markov chain is independent of its past *and its future* states. Careful: given the present, the **past** tells nothing more.
 # The future does: $x_{t+1}$ was made from $x_t$. For two Gaussians, $\mathrm{Var}(u\mid v)=\mathrm{Var}(u)-\mathrm{Cov}(u,v)^2/\mathrm{Var}(v)$.
 #
-# **Predict:** does seeing $x_6$ make $x_5$ more certain or less, when $x_4$ is known?
+# **Predict:** does seeing $x_6$ make $x_5$ more certain or less, when $x_4$ is known? Below $\beta_s=0.05\,s$, and all is meant given $x_4$.
 
 # %%
 short, t = Schedule([0.05 * s for s in range(1, 11)]), 5
