@@ -168,7 +168,9 @@ def test_an_explorer_moves_and_is_right(installed, notebook_6, tmp_path):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(notebook_6)
-        page.wait_for_function("() => window.Jupyter?.notebook?.kernel?.is_connected()", timeout=60_000)
+        page.wait_for_function("() => window.Jupyter?.notebook?.kernel?.widget_manager && "
+                               "Jupyter.notebook.kernel.info_reply.status === 'ok'", timeout=60_000)
+        page.wait_for_timeout(3000)  # the manager first asks the kernel for old widgets; what comes then is not drawn
         page.evaluate("() => Jupyter.notebook.execute_all_cells()")
         page.wait_for_function("() => Jupyter.notebook.get_cells().every(cell => cell.input_prompt_number !== '*')",
                                timeout=300_000)

@@ -63,7 +63,7 @@ seed, colors, schedule = torch.Generator().manual_seed, plots.COLORS, cosine_sch
 #
 # **Predict before you run.** Write down before you look at the strip below: at which $t$ does this reader still get half of the held-out digits right? What will it get at $t=1000$?
 
-# %% alt="Two digits, noised at t = 0, 100, to 1000. They are clear up to t = 300, hard to see at 500 and gone at 800. Under each column t, alpha-bar and the share of held-out digits read correctly, from 99 percent down to 8 percent."
+# %% alt="Two digits, noised at t = 0, 100, …, 1000. They are clear up to t = 200 or 300, hard to see from 400 on and gone at 800. Under each column t, alpha-bar and the share of held-out digits read correctly, from 99 percent down to 8 percent."
 images, labels = digits()
 known, new = torch.randperm(1797, generator=seed(0)).split([1500, 297])  # to train on; held out
 train_x, new_x = images[known].flatten(1).double(), images[new].flatten(1).double()
@@ -157,7 +157,7 @@ for side, level in ((28, 0), (14, 1), (7, 2)):
 # %% [markdown]
 # Nearly three quarters sit at $7\times7$, where the image has 49 pixels; 5 % at the full size. A $3\times3$ convolution from $a$ channels to $b$ has $9ab$ weights, whatever the size of the image, and the small sizes have the many channels. From 112 to 112 that is 112,896; from 32 to 32 it is 9,216.
 #
-# **Exercise 10.2.** Lesson 09 wrote it with cosines first. Ho et al.'s own code has the sines first, and its slowest wave has exactly the speed $1/10000$:
+# **Exercise 10.2.** The waves of $t$: lesson 09 wrote them with cosines first. Ho et al.'s own code has the sines first, and its slowest wave has exactly the speed $1/10000$:
 #
 # $$\big(\sin w_0t,\dots,\sin w_{m-1}t,\ \cos w_0t,\dots,\cos w_{m-1}t\big),\qquad w_i=10000^{-i/(m-1)},\quad m=n/2$$
 #
@@ -192,7 +192,7 @@ check("10.3", numbers_10_3)
 #
 # How far a network comes below this bar is what it knows about digits beyond means and covariances.
 #
-# The training is Ho et al.'s Algorithm 1 with $T=1000$: 64 digits per step, AdamW, a rate that rises to 0.003 and falls again, and the average `ema`. The network is `UNet(widths=(32, 64))`, for $8\times8$ and $4\times4$. (`python -m ddpm_lesson.train digits` trains the same network a little longer, on all 1797 digits.)
+# The training is Ho et al.'s Algorithm 1 with $T=1000$: 64 digits per step, AdamW, a rate that rises to 0.003 and falls again, and the average `ema`. The network is `UNet(widths=(32, 64))`, for $8\times8$ and $4\times4$. (`python -m ddpm_lesson.train digits` trains the same network twice as long, at a lower rate, on all 1797 digits.)
 #
 # **Predict before you run.** How far below the bar will it come: 5 %, a third, or to nearly 0? After how many steps would *you* call the samples digits?
 
@@ -202,7 +202,7 @@ linear = (ab * eigenvalues / (ab * eigenvalues + 1 - ab)).mean(1)
 bar = linear.mean().item()
 print(f"best linear guess: ε-error {bar:.3f} on average, {linear[0]:.2f} at t = 1, {linear[499]:.2f} at t = 500")
 
-# %% tags=["nbval-ignore-output"] alt="Left: the training loss falls from 1 below the dashed bar of the linear guess after about 200 steps and ends at about 0.6 of it. Right: the same six samples after each quarter of the training; digits from the first quarter on, which change little later."
+# %% tags=["nbval-ignore-output"] alt="Left: the training loss falls from 1 below the dashed bar of the linear guess after about 200 steps and ends at about 0.6 of it. Right: the same six samples after each quarter of the training; most of them digits from the first quarter on; later five change little, and the sixth becomes another shape."
 torch.manual_seed(0)
 ema, smooth, grown = AveragedModel(network := UNet(widths=(32, 64))), [1.0], torch.full((4, 6, 1, 8, 8), -1.0)
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.5, 2.6), width_ratios=(3, 2))
@@ -225,7 +225,7 @@ print(f"training loss {smooth[-1]:.3f}: {smooth[-1] / bar:.2f} of the best linea
 assert smooth[-1] < (0.9 if SMOKE else 0.75 * bar)
 
 # %% [markdown]
-# It passed the linear guess within 200 steps (the smoothed curve is late), and ends some 40 % below it. After 375 steps there are digits.
+# It passed the linear guess within 200 steps (the smoothed curve is late), and ends some 40 % below it. After 375 steps most of the six are digits.
 #
 # **Predict before you run.** The same error, split by $t$, of the averaged network. Where is it largest? At which $t$ does the network beat the linear guess, and where not? And how far apart are training digits and held-out digits?
 
@@ -247,7 +247,7 @@ plt.show()
 # %% [markdown]
 # Read it from the right. At large $t$ nearly all of $x_t$ is noise, and a linear guess says so as well as the network: from about $t=650$ on the two agree. At small $t$ the error is largest, although the image is hardly noised: $\epsilon$ enters it with the small factor $\sqrt{1-\bar\alpha_t}$, and looks like the small differences of grey between real digits. There, and at middle $t$, the network knows much that means and covariances do not tell.
 #
-# The training digits lie a little lower than the held-out ones: some overfitting (section 6 measures it better). A network that knew them by heart would look different. The exact minimiser of the training loss has an error near 0 on training digits at small $t$, and a large one on new digits (lesson 08, section 9).
+# The training digits lie a little lower than the held-out ones, on average: a little overfitting (section 6 sees it, too). A network that knew them by heart would look different. The exact minimiser of the training loss has an error near 0 on training digits at small $t$, and a large one on new digits (lesson 08, section 9).
 #
 # ## 4 · Sample: 1000 steps, 50 steps, and a clip
 #
@@ -266,7 +266,7 @@ check("10.4", betas_10_4)
 # %% [markdown]
 # **Predict before you run.** Five rows, from the same eight starts $x_T$ and the same stream of noise. First: all 1000 steps. Second: 50 steps. Third: 50 steps with $\sigma_t^2=\beta_t$ in place of $\tilde\beta_t$. In these three the guess $x_{0\mid t}$ is clipped to $[-1,1]$ in every step. Fourth and fifth: as the first and the second, without the clip. Which rows will show the same digits? Will you see which row is which?
 
-# %% tags=["nbval-ignore-output"] alt="Five rows of eight samples. The first three rows show digits of similar quality; those of rows two and three are nearly the same. So does the fourth, 1000 steps without the clip. The last row, 50 steps without the clip, is black and white pixels without any meaning."
+# %% tags=["nbval-ignore-output"] alt="Five rows of eight samples. The first four rows show digits of similar quality. Rows two and three are nearly the same, and so are rows one and four, 1000 steps with and without the clip. The last row, 50 steps without the clip, is black and white pixels without any meaning."
 xT, hows = torch.randn((8, 1, 8, 8), generator=seed(1)), {
     f"{LONG} steps": {"steps": LONG, "clip": 1.0}, "50 steps": {"steps": 50, "clip": 1.0},
     "50, σ² = β": {"steps": 50, "clip": 1.0, "sigma": "beta"}, f"{LONG}, no clip": {"steps": LONG}, "50, no clip": {"steps": 50}}
@@ -279,10 +279,10 @@ print("largest value in each row:", *(f"{x.abs().max():.3g}" for x in drawn))
 assert drawn[:3].abs().max() < 1.001 and drawn[4].abs().max() > 10
 
 # %% [markdown]
-# Rows two and three use the same noise in the same places, and the two choices of $\sigma_t$ hardly differ except in the last few steps, where both are small (lesson 07): nearly the same digits (to the eye). Row one uses 1000 draws of it, and makes other digits from the same starts: the noise decides more than the start (lesson 08, section 5).
+# Rows two and three use the same noise in the same places, and the two choices of $\sigma_t$ hardly differ except in the last few steps, where both are small (lesson 07): nearly the same digits (to the eye). Row one uses 1000 draws of it, and makes other digits from the same starts: the noise decides more than the start (lesson 08, section 5). Row four has the noise of row one, and nearly its digits: in 1000 steps the clip changes little.
 #
 # **What happened in the last row?** Row four did well without the clip. $x_{0\mid t}=(x_t-\sqrt{1-\bar\alpha_t}\,\epsilon_\theta)/\sqrt{\bar\alpha_t}$. So an error of $\epsilon_\theta$ is multiplied by $\sqrt{1-\bar\alpha_t}/\sqrt{\bar\alpha_t}$ in the guess (lesson 06). And the step then takes the guess with the weight
-# $\sqrt{\bar\alpha_{t-1}}\,\beta_t/(1-\bar\alpha_t)$ of lesson 05. **Predict** the first factor at $t=1000$: 10, 1000 or 10,000?
+# $\sqrt{\bar\alpha_{t-1}}\,\beta_t/(1-\bar\alpha_t)$ of lesson 05. **Predict** the first factor at $t=1000$: 20, 600 or 20,000?
 
 # %% tags=["nbval-ignore-output"]
 ab, factor = schedule.alpha_bar, schedule.snr[1000] ** -0.5
@@ -292,7 +292,7 @@ for first in (999, 980):  # where the first step lands, of 1000 or of 50
     print(f"to t = {first}: error {error:.3f} times {factor:.3g} times {weight:.2g} = {error * factor * weight:.2g}")
 
 # %% [markdown]
-# The network's error at $t=1000$ is small, 0.02. In the short chain the first step makes 15 of it, beside noise of size 1. The network never saw such an $x_{980}$, and all that follows is lost. In the long chain the first step makes 0.7 of the same error, and 999 small steps follow that can repair it: row four shows digits.
+# The network's error at $t=1000$ is small, less than 0.03. The factor is 20,000, and in the short chain the first step makes more than 10 of this error, beside noise of size 1. The network never saw such an $x_{980}$, and all that follows is lost. In the long chain the first step makes less than 1 of it, and 999 small steps follow that can repair it: row four shows digits.
 #
 # The **clip** cuts this at the root: pixels are in $[-1,1]$, so a guess outside is certainly wrong. It is a choice of its own. Algorithm 2 of the paper does not have it (the authors' code does). With an exact denoiser it would change nothing: a mean of images is inside already (lesson 08). It repairs the network's error, where the cosine schedule's tiny
 # $\bar\alpha_T$ blows it up. Ask of every sampler: is there a clip?
@@ -387,14 +387,14 @@ print("median, smallest:", *(f"{name} {d.median():.2f}, {d.min():.2f};" for name
 assert near.min() > 0.1
 
 # %% [markdown]
-# The samples lie near the floor, in features and in pixels (± is the spread over 20 choices of the real digits); the noise is far off. The judge is sure of some 91 % of the samples and of 98 % of the held-out digits. That difference is what is left to improve. And confidence alone is worth little: the judge is sure of nearly a third of the pure noise, because it only learned to tell classes apart. The nearest pairs look alike, but held-out digits come as near: a narrow 1 is a narrow 1. A copy would have the distance 0.
+# The samples lie at the floor within its spread, in features and in pixels (± is the spread over 20 choices of the real digits; to be below the floor by less than that is no success). The noise is far off. The judge is sure of some 91 % of the samples and of 98 % of the held-out digits. The Fréchet distance of 400 samples does not see that difference, which is left to improve. And confidence alone is worth little: the judge is sure of nearly a third of the pure noise, because it only learned to tell classes apart. The nearest pairs look alike, but held-out digits come as near: a narrow 1 is a narrow 1. A copy would have the distance 0.
 #
 # **Bits per dimension.** The bound of lesson 04b is a code length: $L_T+\sum_tL_{t-1}+L_0$ in nats, over $d\log2$, are the bits that a pixel costs. A code length needs pixels that can take only some values: here 17 levels, $0..16$. So $L_0$ needs a **decoder** that gives probabilities to levels. Ho et al. (Eq. 13) integrate the Gaussian $\mathcal N(x_{0\mid1},\beta_1)$ (at $t=1$ the mean $\mu_\theta$ is the guess itself)
-# over the interval of each level; the outer two reach to infinity. A number in bits per dimension means nothing without its decoder and its number of levels. 
+# over the interval of each level; the outer two reach to infinity. A number in bits per dimension means nothing without its decoder and its number of levels.
 #
 # Two codes without any network, to compare: to give each level the probability $\frac1{17}$ costs $\log_217=4.09$ bits. To count, on the training digits, how often each pixel has each level, and to code new digits by these shares, costs less.
 #
-# **Predict before you run.** Which part will cost most: $L_T$, $L_0$, the first 100 steps or the rest? Held-out digits or training digits? The network or counting?
+# **Predict before you run.** Which part will cost most: $L_T$, $L_0$, the steps $t\le100$ or the rest? Held-out digits or training digits? The network or counting?
 
 # %% tags=["nbval-ignore-output"]
 for name, x in {"held-out": images[new], "training": images[known[:297]]}.items():
@@ -408,7 +408,7 @@ code = -(counts / counts.sum(1, keepdim=True)).log2().gather(1, levels[new].T)
 print(f"held-out, by counting, pixel by pixel: {code.mean():.2f} bits per dimension")
 
 # %% [markdown]
-# $L_T$ is 0, because $\bar\alpha_T$ is tiny. $L_0$ is 0: at $t=1$ the noise is far smaller than the gap between two levels, and the decoder is sure. Four fifths are paid in the first 100 steps, for the exact grey of each pixel. The eye ignores that, and the simple loss gives it little weight (lesson 07). And so the network compresses *worse* than counting does, although the counts draw no digit at all. It was trained to draw. The training digits cost less than the held-out ones: the bound notices the overfitting.
+# $L_T$ is 0, because $\bar\alpha_T$ is tiny. $L_0$ is 0: at $t=1$ the noise is far smaller than the gap between two levels, and the decoder is sure. Four fifths are paid at about $t\le100$, for the exact grey of each pixel. The eye ignores that, and the simple loss gives it little weight (lesson 07). And so the network compresses *worse* than counting does, although the counts draw no digit at all. It was trained to draw. The training digits cost a little less than the held-out ones: the bound sees the overfitting, too.
 #
 # **And on MNIST?** Such numbers take minutes there, and the test images. They were measured once, by `python -m benchmarks.card`, and are stored in the file of the weights (the shipped ones, also if you trained your own above). The judge is a larger classifier, the floor is between test images, the pixels have 256 levels. FD's unit is that of the judge's features: do not compare it with the digits'.
 
@@ -427,12 +427,12 @@ test images {nearest_pixels_real:.2f}; bits {bits_per_dim:.2f} ± {bits_error:.2
 #
 # **The question.** Lecture 000 says that the cosine schedule trains more stably and samples better, and that predicting the noise works best. Lectures 002 and 003 say that both choices of $\sigma_t$ give similar results (to the eye, as in rows two and three of section 4). All this is experience. No theorem is behind it. What do *we* measure, on the digits? (Stability is not tested here.) **Predict** before you read: which column changes most?
 #
-# Two thirds of this lesson's training (1000 steps), two seeds each, otherwise its recipe; behind ± half the difference of the two. Samples: 400, in 50 steps, clipped. A guess of $x_0$ is turned into one of $\epsilon$ (lesson 06). The command is `python -m benchmarks.digits_table`, some ten minutes.
+# Two thirds of this lesson's training (1000 steps), two seeds each, otherwise its recipe; behind ± half the difference of the two. Samples: 400, in 50 steps, clipped. A guess of $x_0$ is turned into one of $\epsilon$ (lesson 06). The command is `python -m benchmarks.digits_table`, some twenty minutes.
 #
 # | predicts | schedule | ε-error, all $t$ | ε-error where $\bar\alpha_t\approx\frac12$ | read with confidence | FD / floor |
 # |---|---|---|---|---|---|
 # | $\epsilon$ | linear | 0.085 ± 0.000 | 0.117 ± 0.000 | 84 ± 1 % | 2.3 ± 0.1 |
-# | $\epsilon$ | cosine | 0.148 ± 0.000 | 0.113 ± 0.000 | 88 ± 2 % | 1.3 ± 0.2 |
+# | $\epsilon$ | cosine | 0.148 ± 0.000 | 0.113 ± 0.000 | 88 ± 2 % | 1.4 ± 0.2 |
 # | $x_0$ | linear | 0.182 ± 0.009 | 0.119 ± 0.000 | 78 ± 2 % | 2.7 ± 0.3 |
 # | $x_0$ | cosine | 0.334 ± 0.017 | 0.114 ± 0.000 | 82 ± 2 % | 1.7 ± 0.3 |
 #
