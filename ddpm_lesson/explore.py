@@ -102,17 +102,14 @@ class Explorer(W.VBox):
         if self._paused:
             return
         with self._drawing:
-            self._draw_and_show()
-
-    def _draw_and_show(self):
-        try:
-            png = self._picture.png(self.values)
-            text = self._notes(**self.values) if self._notes else ""
-        except Exception as error:  # shown, because a widget's callback has no other place to say it
-            text = f"<b>{type(error).__name__}:</b> {html.escape(str(error))} (the picture shows the last position)"
-        else:
-            self._show(png)
-        self.message.value = text
+            try:
+                png = self._picture.png(self.values)
+                text = self._notes(**self.values) if self._notes else ""
+            except Exception as error:  # shown, because a widget's callback has no other place to say it
+                text = f"<b>{type(error).__name__}:</b> {html.escape(str(error))} (the picture shows the last position)"
+            else:
+                self._show(png)
+            self.message.value = text
 
     def _show(self, png):
         if isinstance(self.picture, W.Image):

@@ -4,6 +4,7 @@ Each function returns one widget. Noise is drawn before the sliders move, so a s
 float64, so that it does not depend on a lesson's default dtype.
 """
 
+import functools
 import math
 
 import ipywidgets as W
@@ -19,6 +20,7 @@ from .sampling import p_sample_loop
 from .schedule import Schedule, constant_schedule, cosine_schedule, linear_schedule, quadratic_schedule
 
 WIDE = {"layout": {"width": "290px"}, "style": {"description_width": "70px"}}
+POWERS = {"base": 10, "readout_format": ".1e", **WIDE}
 MIXTURE = GaussianMixture(weights=[0.3, 0.7], means=[[-1.479], [0.634]], std=0.25)  # mean 0, variance 1
 
 
@@ -26,11 +28,6 @@ def _slider(name, value, low, high, step=1, **options):
     """An integer slider for integers, a float slider for floats, with room for its name."""
     kind = W.IntSlider if isinstance(value, int) else W.FloatSlider
     return kind(value=value, min=low, max=high, step=step, description=name, **WIDE, **options)
-
-
-def _log_slider(name, value, low, high):
-    """A slider from 10^low to 10^high."""
-    return W.FloatLogSlider(value, base=10, min=low, max=high, description=name, readout_format=".1e", **WIDE)
 
 
 def _choice(name, options):
@@ -61,15 +58,16 @@ def _at_t(t, schedule, image):
 def schedule_explorer(**options):
     """Lesson 03: the schedule's kind, T and ends; what each step adds and keeps; compare with a second schedule."""
     image, noise = digits()[0][1:2], _noise(7, 1, 1, 8, 8)
-    kinds = ("cosine", "linear", "quadratic", "constant")
+    kinds = {"cosine": cosine_schedule, "linear": linear_schedule, "quadratic": quadratic_schedule,
+             "constant": constant_schedule}
     low = math.log10(0.02) - 1.3  # 13 steps below 0.02: a browser moves a value to its slider's next step
     controls = {
-        "kind": _choice("schedule", kinds),
+        "kind": _choice("schedule", tuple(kinds)),
         "versus": _choice("compare", ("nothing", *kinds)),
         "T": _slider("T, steps", 1000, 10, 1000),  # before t, whose range it sets: Reset goes in this order
         "t": _slider("t, step", 300, 1, 1000),
-        "beta_1": _log_slider("β_1", 0.0001, -5, -1),
-        "beta_T": _log_slider("β_T", 0.02, low, low + 2.9),
+        "beta_1": W.FloatLogSlider(0.0001, min=-5, max=-1, description="β_1", **POWERS),
+        "beta_T": W.FloatLogSlider(0.02, min=low, max=low + 2.9, description="β_T", **POWERS),
         "s": _slider("s, offset", 0.008, 0.0, 0.1, 0.001, readout_format=".3f"),
     }
 
@@ -80,9 +78,8 @@ def schedule_explorer(**options):
     controls["T"].observe(follow, "value")
 
     def built(kind, T, beta_1, beta_T, s):
-        return {"cosine": lambda: cosine_schedule(T, s), "constant": lambda: constant_schedule(T, beta_T),
-                "linear": lambda: linear_schedule(T, beta_1, beta_T),
-                "quadratic": lambda: quadratic_schedule(T, beta_1, beta_T)}[kind]()
+        ends = {"cosine": [s], "constant": [beta_T]}.get(kind, [beta_1, beta_T])
+        return kinds[kind](T, *ends)
 
     def draw(axes, artists, kind, versus, t, **ends):
         pair = (built(kind, **ends), built(kind if versus == "nothing" else versus, **ends))
@@ -99,18 +96,14 @@ def forward_explorer(**options):
     schedule, image = linear_schedule(100, rescale=True), digits()[0][:1]
     points = MIXTURE.sample(400, generator=_seeded(0))
     x0 = torch.cat([image.reshape(1, -1), points.T], 1).double()  # one row: image and points
-    made = {}
 
+    @functools.cache
     def states(seed, way):
-        if (seed, way) not in made:
-            generator, rows = _seeded(seed), [x0]
-            for t in range(1, schedule.T + 1):
-                if way == "chain":
-                    rows.append(q_step(rows[-1], t, schedule, generator=generator))
-                else:
-                    rows.append(q_sample(x0, t, schedule, noise=_noise(seed, *x0.shape)))  # one noise for all t
-            made[seed, way] = torch.cat(rows)
-        return made[seed, way]
+        generator, noise, rows = _seeded(seed), _noise(seed, *x0.shape), [x0]  # a jump has one noise for all t
+        for t in range(1, schedule.T + 1):
+            rows.append(q_step(rows[-1], t, schedule, generator=generator) if way == "chain" else
+                        q_sample(x0, t, schedule, noise=noise))
+        return torch.cat(rows)
 
     def draw(axes, artists, t, seed, way):
         rows = states(seed, way)

@@ -21,7 +21,7 @@ from .conftest import SHOTS
 pytestmark = pytest.mark.browser
 LESSONS = {"schedule": "03_schedule", "forward": "02_forward", "posterior": "05_posterior",
            "predictor": "06_predictors", "loss": "07_losses", "sampling": "08_sampling"}
-SAME = 0.02  # of 255: the last digit of a sum may differ from run to run, and round a few pixels of a line's edge
+SAME = 0.02  # of 255: values come from the page as rounded text, and may move a few pixels of a line's edge
 
 
 class Shown:
