@@ -6,6 +6,7 @@ change, a Reset that forgets a control, a callback that lets its error through, 
 
 import base64
 import io
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import ipywidgets
@@ -102,23 +103,32 @@ def test_the_picture_does_not_depend_on_the_default_dtype(name):
     assert (pixels(in_float64) == pixels(build(name).picture.value)).all()
 
 
-def test_two_threads_at_once_end_on_the_right_picture():
+def test_two_threads_never_draw_at_once(monkeypatch):
     """JupyterLab sends a widget's first message to the kernel's main thread and the next ones to another."""
-    explorer, same = build("schedule"), build("schedule")
+    explorers, same = (build("posterior"), build("posterior")), build("posterior")
+    kind, drawing, overlaps = type(same._picture), [], []
+    png = kind.png
 
-    def move(key, values):
-        for value in values:
+    def slow(picture, values):
+        overlaps.extend(drawing)
+        drawing.append(values)
+        time.sleep(0.05)
+        drawing.pop()
+        return png(picture, values)
+
+    def move(explorer, key):
+        for value in (1.0, -1.0, 0.5):
             explorer.controls[key].value = value
 
-    with ThreadPoolExecutor() as pool:  # T draws the axes anew, which takes long; t moves a point meanwhile
-        for _ in range(3):
-            moves = [pool.submit(move, "T", (900, 500, 1000)), pool.submit(move, "t", range(30, 300, 7))]
-            for done in moves:
-                done.result()
-    for key, value in explorer.values.items():
-        same.controls[key].value = value
-    assert "Error" not in explorer.message.value
-    assert np.array_equal(pixels(explorer.picture.value), pixels(same.picture.value))
+    monkeypatch.setattr(kind, "png", slow)
+    with ThreadPoolExecutor(4) as pool:
+        for moved in [pool.submit(move, explorer, key) for explorer in explorers for key in ("x0", "xt")]:
+            moved.result()
+    assert not overlaps
+    move(same, "x0")
+    move(same, "xt")
+    for explorer in explorers:
+        assert np.array_equal(pixels(explorer.picture.value), pixels(same.picture.value))
 
 
 def test_t_follows_T():
